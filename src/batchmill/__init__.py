@@ -1,0 +1,1 @@
+"""batchmill: the Batch API that anyone can run in front of their own models."""

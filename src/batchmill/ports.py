@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-from batchmill.domain.batch import Batch, Counts, LineError, Status
+from batchmill.domain.batch import Batch, Counts, Status
 from batchmill.domain.file import File, Upload, UploadPart
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import Usage
@@ -216,7 +216,7 @@ class BatchStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ShardTally:
-    """What an attempt has durably settled so far: all of the shard's lines, earlier attempts' too."""
+    """What of a shard is durably settled so far, by this attempt and the earlier ones."""
 
     batch_id: str
     index: int
@@ -235,7 +235,7 @@ class ShardStore(Protocol):
         ...
 
     async def claim(self, shards: Sequence[Shard]) -> Sequence[Shard]:
-        """Set the waiting ones among ``shards`` running with the next attempt number; return those."""
+        """Set the waiting ones running, each with its next attempt number; return those."""
         ...
 
     async def tally(self, tallies: Sequence[ShardTally]) -> None:

@@ -1,0 +1,1 @@
+"""The rules, pure: no async, clock, randomness, files or logging."""

@@ -7,6 +7,7 @@ picture in ARCHITECTURE.md is drawn from it. A status never goes back.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from batchmill.domain.usage import ZERO, Usage
 
@@ -163,4 +164,5 @@ def advance(batch: Batch, event: Event, now: float) -> Batch:
     to = move.to if move.to is not None else batch.verdict
     if to is None:
         raise IllegalEvent(batch.status, event)
-    return replace(batch, status=to, verdict=move.verdict, **{f"{to}_at": now})
+    stamp: dict[str, Any] = {f"{to}_at": now}
+    return replace(batch, status=to, verdict=move.verdict, **stamp)

@@ -1,0 +1,1 @@
+"""What moves batches: the dispatcher, the worker, planning, delivery, sweeping."""

@@ -1,0 +1,1 @@
+"""Use-cases on behalf of a caller, one module per noun."""

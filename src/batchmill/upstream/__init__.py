@@ -1,0 +1,1 @@
+"""What answers requests: the HTTP transport and the built-in models."""
