@@ -1,0 +1,38 @@
+"""The catalog: which models are served, and on which endpoints.
+
+What a client writes in ``body.model`` is looked up here and nowhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+TEST_MODEL = "batch-test-model"
+TEST_ENDPOINT = "/v1/chat/ds-test"
+
+ENDPOINTS = (
+    "/v1/chat/completions",
+    "/v1/embeddings",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/moderations",
+    "/v1/rerank",
+    "/v1/score",
+    TEST_ENDPOINT,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The served models with their endpoints; ``accepts_any`` lets every other model through."""
+
+    offers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    accepts_any: bool = False
+
+    def serves(self, model: str) -> bool:
+        """Whether requests may name ``model`` at all."""
+        return self.accepts_any or model in self.offers
+
+    def serves_on(self, model: str, endpoint: str) -> bool:
+        """Whether ``model`` answers on ``endpoint``."""
+        endpoints = self.offers.get(model)
+        return self.accepts_any if endpoints is None else endpoint in endpoints
