@@ -235,7 +235,11 @@ class ShardStore(Protocol):
         ...
 
     async def claim(self, shards: Sequence[Shard]) -> Sequence[Shard]:
-        """Set the waiting ones running, each with its next attempt number; return those."""
+        """Set shards running, each with its next attempt number; return those.
+
+        Left alone are shards that are done, and those whose stored attempt is
+        not the one that is handed in.
+        """
         ...
 
     async def tally(self, tallies: Sequence[ShardTally]) -> None:
@@ -246,8 +250,8 @@ class ShardStore(Protocol):
         """Set the shard done, guarded by the attempt number; whether it was this attempt's."""
         ...
 
-    async def release(self, batch_id: str | None = None) -> int:
-        """Set running shards (of one batch, or all) back to waiting; how many there were."""
+    async def release(self) -> int:
+        """Set every running shard back to waiting; how many there were."""
         ...
 
 
@@ -331,19 +335,31 @@ class Record:
     line: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What earlier attempts at a shard left behind, by line number.
+
+    ``sent`` are the lines that went to an upstream, as far as it was written
+    down: those of them without a record may be answered twice.
+    """
+
+    records: Mapping[int, Record]
+    sent: frozenset[int]
+
+
 class Segment(Protocol):
     """An attempt's open log."""
 
-    def append(self, record: Record) -> None:
-        """Add a record; it is durable once ``settled`` has been told of it."""
+    def mark_sent(self, number: int) -> None:
+        """Note that a line is about to go to an upstream; best effort, for counting."""
         ...
 
-    async def sync(self) -> None:
-        """Return when everything appended so far is durable; raises StorageFull."""
+    def append(self, record: Record) -> None:
+        """Add a record; it is settled once ``on_durable`` has been told of it."""
         ...
 
     async def close(self) -> None:
-        """Sync and close."""
+        """Return when everything appended is durable, and close."""
         ...
 
 
@@ -351,15 +367,23 @@ class Journal(Protocol):
     """Results of running batches, one segment per attempt at a shard."""
 
     async def open(self, shard: Shard, on_durable: Callable[[Sequence[Record]], None]) -> Segment:
-        """Begin the segment of ``shard.attempt``; ``on_durable`` hears of each synced group."""
+        """Begin the segment of ``shard.attempt``; ``on_durable`` hears of each durable group."""
         ...
 
-    async def read(self, batch_id: str, index: int) -> Sequence[Record]:
-        """The durable records of a shard, first come first, one per line number."""
+    async def roomy(self) -> None:
+        """Return while there is room to write; wait while the disk is full or behind."""
+        ...
+
+    async def read(self, batch_id: str, index: int) -> Settled:
+        """What is durable of a shard, of all attempts; the first record of a line counts."""
         ...
 
     async def drop(self, batch_id: str) -> None:
         """Remove the batch's segments."""
+        ...
+
+    async def held(self) -> Sequence[str]:
+        """The ids of the batches that there are segments of."""
         ...
 
 
@@ -452,23 +476,41 @@ class ShardRun:
     deadline: float
 
 
-class Cluster(Protocol):
-    """Runs shards somewhere, and tells how they ended."""
+class Worker(Protocol):
+    """Runs shards: what a cluster hands them to."""
 
-    async def start(self, on_end: Callable[[Shard, ShardEnd], None]) -> None: ...
-
-    async def run(self, run: ShardRun) -> None:
-        """Hand a shard to a worker; returns at once."""
+    async def run(self, run: ShardRun) -> ShardEnd:
+        """Run a shard to its end; raises what breaks it."""
         ...
 
     async def cancel(self, batch_id: str, grace: float) -> None:
         """Send nothing more of this batch; abort what is in flight after ``grace`` seconds."""
         ...
 
-    def backlog(self) -> Mapping[str, int]:
-        """Lines handed out and not yet sent, by model."""
+    def wanted(self, model: str) -> int:
+        """How many more lines this model's slots could use now."""
         ...
 
     async def stop(self, grace: float) -> None:
-        """Stop sending, wait up to ``grace`` for what is in flight, sync the journals."""
+        """Stop sending, wait up to ``grace`` for what is in flight, then abort it."""
+        ...
+
+
+class Cluster(Protocol):
+    """Where workers live. It runs shards on them and tells how each ended."""
+
+    def run(self, run: ShardRun, on_end: Callable[[Shard, ShardEnd], None]) -> None:
+        """Hand a shard to a worker; ``on_end`` is called once, later."""
+        ...
+
+    async def cancel(self, batch_id: str, grace: float) -> None:
+        """As ``Worker.cancel``, for every worker."""
+        ...
+
+    def wanted(self, model: str) -> int:
+        """As ``Worker.wanted``, over all workers."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """Stop every worker; each run's ``on_end`` is called before this returns."""
         ...

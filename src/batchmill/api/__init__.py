@@ -1,1 +1,1 @@
-"""The OpenAI-shaped door."""
+"""The OpenAI-shaped door: HTTP in front of the use-cases."""

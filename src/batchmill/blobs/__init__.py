@@ -1,1 +1,5 @@
 """The bytes behind files."""
+
+from batchmill.blobs.local import LocalBlobs
+
+__all__ = ["LocalBlobs"]

@@ -1,14 +1,475 @@
-"""Bytes in, Lines and LineErrors out; whole-file checks."""
+"""Bytes in, Lines and LineErrors out; whole-file checks; what the worker reads of a line.
+
+Everything streams: no more than one line is held, and how the bytes were cut
+makes no difference. What the validation lets through, ``parse_request`` reads
+in the same way; the sentences of the faults live in ``faults``.
+"""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct, UnsetType
+
+from batchmill.domain import envelope as env
+from batchmill.domain import faults
+from batchmill.domain.batch import LineError
+from batchmill.domain.catalog import ENDPOINTS, TEST_ENDPOINT, TEST_MODEL, Catalog
+from batchmill.domain.limits import Limits, Profile
+
+BOM: Final = b"\xef\xbb\xbf"
+CHAT: Final = "/v1/chat/completions"
+EMBEDDINGS: Final = "/v1/embeddings"
+
+# A body must hold one of these. The others are the model server's business.
+_MESSAGES: Final = ("messages",)
+_CONTENT: Final = {
+    CHAT: _MESSAGES,
+    TEST_ENDPOINT: _MESSAGES,
+    EMBEDDINGS: ("input",),
+    "/v1/moderations": ("input",),
+    "/v1/completions": ("prompt",),
+    "/v1/responses": ("input", "prompt"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One acceptable request of the input: its number from 1 and its bytes ``[start, end)``."""
+    """One acceptable request of the input: its number from 1 and its bytes ``[start, end)``.
+
+    The number counts every line of the file, blank ones too; ``end`` lies
+    behind the newline.
+    """
 
     number: int
     start: int
     end: int
     custom_id: str
     model: str
+
+
+class RawLine(Struct, frozen=True, gc=False):  # a Struct: made once a line, at a third of the cost
+    """A line that is not blank: its number from 1, its span in the file, its bytes.
+
+    ``data`` is without the line's end (and the file's BOM), and None where it
+    is longer than a line may be.
+    """
+
+    number: int
+    start: int
+    end: int
+    data: bytes | None
+
+
+class LineCutter:
+    """Cuts a stream of bytes into lines, blank ones left out but counted.
+
+    ``max_line_bytes`` is measured without the line's end. To read on from the
+    middle of a file, give the offset of a line and its number. Never holds
+    more than one line and the chunk.
+    """
+
+    def __init__(self, max_line_bytes: int, *, start: int = 0, first_line: int = 1) -> None:
+        self._max = max_line_bytes
+        self._held_max = max_line_bytes + len(BOM) + len(b"\r")
+        self._number = first_line
+        self._start = start
+        self._held = bytearray()
+        self._held_bytes = 0
+
+    def feed(self, chunk: bytes) -> list[RawLine]:
+        """The lines that end in ``chunk``."""
+        parts = chunk.split(b"\n")
+        rest = parts.pop()
+        lines: list[RawLine] = []
+        if parts and (self._held_bytes or self._start == 0):
+            self._hold(parts.pop(0))
+            self._end_held(lines, newline=1)
+        self._cut(parts, lines)
+        self._hold(rest)
+        return lines
+
+    def finish(self) -> list[RawLine]:
+        """The last line, where the stream ended without a newline."""
+        lines: list[RawLine] = []
+        if self._held_bytes:
+            self._end_held(lines, newline=0)
+        return lines
+
+    def _hold(self, piece: bytes) -> None:
+        """Keep the beginning of a line, or only its length once it is too long."""
+        self._held_bytes += len(piece)
+        if self._held_bytes > self._held_max:
+            self._held.clear()
+        else:
+            self._held += piece
+
+    def _end_held(self, lines: list[RawLine], newline: int) -> None:
+        """Append the line that is held; the first of a file is, so that its BOM is seen."""
+        start, data = self._start, bytes(self._held)
+        end = start + self._held_bytes + newline
+        if start == 0 and data.startswith(BOM):
+            start, data = len(BOM), data[len(BOM) :]
+        data = data.removesuffix(b"\r")
+        if self._held_bytes > self._held_max or len(data) > self._max:
+            lines.append(RawLine(self._number, start, end, None))
+        elif data and not data.isspace():
+            lines.append(RawLine(self._number, start, end, data))
+        self._number, self._start = self._number + 1, end
+        self._held.clear()
+        self._held_bytes = 0
+
+    def _cut(self, parts: list[bytes], lines: list[RawLine]) -> None:
+        """Append the lines that lie whole in a chunk: the hot loop, hence the local names."""
+        number, start, limit = self._number, self._start, self._max
+        for part in parts:
+            end = start + len(part) + 1
+            data = part[:-1] if part.endswith(b"\r") else part
+            if len(data) > limit:
+                lines.append(RawLine(number, start, end, None))
+            elif data and not data.isspace():
+                lines.append(RawLine(number, start, end, data))
+            number += 1
+            start = end
+        self._number, self._start = number, start
+
+
+@dataclass(frozen=True, slots=True)
+class LineRules:
+    """What the lines of a file are measured against."""
+
+    endpoint: str
+    catalog: Catalog
+    profile: Profile
+    limits: Limits
+    mixed_models: bool = False
+
+
+class _Bad(Exception):
+    """The line at hand has a fault."""
+
+    def __init__(self, error: LineError) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+class FileCheck:
+    """Checks the lines of one file, in order, each with the first fault that it has.
+
+    Holds the custom_ids and the first ``max_errors`` faults, and no line.
+    ``file_bytes`` is the size of the file; without it, where the last line ended.
+    """
+
+    def __init__(self, rules: LineRules, *, file_bytes: int | None = None) -> None:
+        self._file_bytes = file_bytes
+        self._rules = rules
+        limits, is_test = rules.limits, rules.endpoint == TEST_ENDPOINT
+        self._max_lines = limits.test_model_max_lines if is_test else limits.max_lines
+        self._max_bytes = limits.test_model_max_file_bytes if is_test else limits.max_file_bytes
+        self._counts_inputs = rules.profile is Profile.OPENAI and rules.endpoint == EMBEDDINGS
+        self._content = _CONTENT.get(rules.endpoint, ())
+        self._lines = 0
+        self._bytes = 0
+        self._inputs = 0
+        self._faults = 0
+        self._errors: list[LineError] = []
+        self._custom_ids: set[str] = set()
+        self._models: dict[str, None] = {}
+        self._model: str | None = None
+        self._thinking: bytes | None = None
+
+    @property
+    def lines(self) -> int:
+        """How many requests there were, good and bad."""
+        return self._lines
+
+    @property
+    def faults(self) -> int:
+        """How many of them are bad."""
+        return self._faults
+
+    @property
+    def errors(self) -> tuple[LineError, ...]:
+        """The faults of single lines found so far, at most ``max_errors``."""
+        return tuple(self._errors)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models of the good lines, in the order in which they appeared."""
+        return tuple(self._models)
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether there are more requests than a file may have: reading on is of no use."""
+        return self._lines > self._max_lines
+
+    def check(self, raw: RawLine) -> Line | None:
+        """The Line that ``raw`` is, or None where it has a fault.
+
+        Once the file is overfull nothing more is looked at.
+        """
+        if self.is_overfull:
+            return None
+        self._lines += 1
+        self._bytes = raw.end
+        try:
+            return None if self.is_overfull else self._accept(raw)
+        except _Bad as bad:
+            self._faults += 1
+            if len(self._errors) < self._rules.limits.max_errors:
+                self._errors.append(bad.error)
+            return None
+
+    def finish(self) -> tuple[LineError, ...]:
+        """Everything that is wrong: the file as a whole first, then its lines in order.
+
+        At most ``max_errors`` lines are named; one more entry counts those left out.
+        """
+        size = self._bytes if self._file_bytes is None else self._file_bytes
+        errors = [*self._whole_file(size), *self._errors]
+        if self._faults > len(self._errors):
+            errors.append(faults.too_many_errors(self._faults - len(self._errors)))
+        return tuple(errors)
+
+    def _whole_file(self, file_bytes: int) -> list[LineError]:
+        errors: list[LineError] = []
+        if not self._lines:
+            errors.append(faults.empty_file())
+        if file_bytes > self._max_bytes:
+            errors.append(faults.file_too_large(self._max_bytes))
+        if self.is_overfull:
+            errors.append(faults.too_many_requests(self._max_lines))
+        if self._inputs > self._rules.limits.max_embedding_inputs:
+            errors.append(faults.too_many_inputs(self._rules.limits.max_embedding_inputs))
+        return errors
+
+    def _accept(self, raw: RawLine) -> Line:
+        found, misfits = self._read(raw)
+        number, is_known = raw.number, self._register(found.custom_id)
+        custom_id = _required(found.custom_id, "custom_id", number, misfits)
+        method = _required(found.method, "method", number, misfits)
+        url = _required(found.url, "url", number, misfits)
+        body = found.body
+        if isinstance(body, UnsetType):
+            raise _Bad(_absent("body", number, misfits, env.OBJECT))
+        self._check_custom_id(custom_id, number, is_known=is_known)
+        if method != "POST":
+            raise _Bad(faults.invalid_method(number, method))
+        self._check_url(url, number)
+        model = _required(body.model, "body.model", number, misfits)
+        self._check_model(model, number)
+        self._check_content(body, number)
+        self._check_modes(body, number)
+        self._models.setdefault(model)
+        return Line(number, raw.start, raw.end, custom_id, model)
+
+    def _read(self, raw: RawLine) -> tuple[env.Envelope, env.Misfits]:
+        if raw.data is None:
+            raise _Bad(faults.line_too_long(raw.number, self._rules.limits.max_line_bytes))
+        if not env.is_utf8(raw.data):
+            raise _Bad(faults.invalid_encoding(raw.number))
+        try:
+            return env.read_envelope(raw.data)
+        except env.UNREADABLE:
+            raise _Bad(faults.invalid_json(raw.number)) from None
+
+    def _register(self, custom_id: env.Text) -> bool:
+        """Remember the custom_id, however bad its line is; whether it was known."""
+        if isinstance(custom_id, UnsetType) or len(custom_id) > self._max_id:
+            return False
+        before = len(self._custom_ids)
+        self._custom_ids.add(custom_id)
+        return len(self._custom_ids) == before
+
+    @property
+    def _max_id(self) -> int:
+        return self._rules.limits.max_custom_id_chars
+
+    def _check_custom_id(self, custom_id: str, number: int, *, is_known: bool) -> None:
+        if len(custom_id) > self._max_id:
+            raise _Bad(faults.custom_id_too_long(number, self._max_id))
+        if not custom_id:
+            raise _Bad(faults.custom_id_empty(number))
+        if is_known:
+            raise _Bad(faults.duplicate_custom_id(number, custom_id))
+
+    def _check_url(self, url: str, number: int) -> None:
+        if url not in ENDPOINTS:
+            raise _Bad(faults.url_not_found(number, url))
+        if url != self._rules.endpoint:
+            raise _Bad(faults.invalid_url(number))
+
+    def _check_model(self, model: str, number: int) -> None:
+        if model == self._model:
+            return
+        catalog, endpoint = self._rules.catalog, self._rules.endpoint
+        if not model or not catalog.serves(model):
+            raise _Bad(faults.model_not_found(number, model))
+        is_test = model == TEST_MODEL
+        if is_test != (endpoint == TEST_ENDPOINT):
+            raise _Bad(faults.mismatched_test_url(number, endpoint, model, is_test_model=is_test))
+        if not catalog.serves_on(model, endpoint):
+            raise _Bad(faults.model_not_found(number, model))
+        if self._model is not None and not self._rules.mixed_models:
+            raise _Bad(faults.mismatched_model(number, model))
+        self._model = model
+
+    def _check_content(self, body: env.Body, number: int) -> None:
+        names = self._content
+        if names and all(isinstance(getattr(body, name), UnsetType) for name in names):
+            raise _Bad(faults.missing(number, f"body.{names[0]}"))
+        if names == _MESSAGES and isinstance(body.messages, Raw):
+            if not env.begins(body.messages, b"["):
+                got = env.kind_of(body.messages)
+                raise _Bad(faults.wrong_type(number, "body.messages", env.ARRAY, got))
+        elif self._counts_inputs:
+            self._inputs += _count_inputs(body.input)
+
+    def _check_modes(self, body: env.Body, number: int) -> None:
+        rules = self._rules
+        if rules.profile is Profile.OPENAI and env.begins(body.stream, b"t"):
+            is_chat = rules.endpoint == CHAT
+            raise _Bad(faults.streaming_unsupported(number, is_chat=is_chat))
+        thinking = _thinking_mode(body.enable_thinking, number)
+        if self._thinking is None:
+            self._thinking = thinking
+        elif thinking != self._thinking:
+            raise _Bad(faults.mismatched_thinking_mode(number))
+
+
+def _absent(param: str, number: int, misfits: env.Misfits, expected: str) -> LineError:
+    """The fault of a parameter that is not there, or of another type than ``expected``."""
+    if param in misfits:
+        return faults.wrong_type(number, param, expected, misfits[param])
+    return faults.missing(number, param)
+
+
+def _required(value: env.Text, param: str, number: int, misfits: env.Misfits) -> str:
+    if isinstance(value, UnsetType):
+        raise _Bad(_absent(param, number, misfits, env.STRING))
+    return value
+
+
+def _thinking_mode(value: env.Span, number: int) -> bytes:
+    """The JSON token of ``enable_thinking``; not to say is a mode too, the model's own."""
+    if isinstance(value, UnsetType):
+        return b"null"
+    kind = env.kind_of(value)
+    if kind not in {env.BOOLEAN, env.NULL}:
+        raise _Bad(faults.wrong_type(number, "body.enable_thinking", env.BOOLEAN, kind))
+    return bytes(value)
+
+
+def _count_inputs(value: env.Span) -> int:
+    """How many embeddings an ``input`` asks for: a text or a list of tokens is one."""
+    if isinstance(value, UnsetType) or not env.begins(value, b"["):
+        return 1
+    items = env.read_items(bytes(value))
+    is_tokens = bool(items) and env.kind_of(items[0]) == env.INTEGER
+    return 1 if is_tokens else len(items)
+
+
+def read_url(data: bytes) -> str | None:
+    """The url that a line names, to guess the endpoint of a file; None where it has none."""
+    try:
+        url = env.read_envelope(data)[0].url
+    except env.UNREADABLE:
+        return None
+    return None if isinstance(url, UnsetType) else url
+
+
+# --- What the worker reads: lines that were found good when the batch was planned. ---
+
+
+class LineUnreadable(Exception):
+    """A line that was found good cannot be read: the stored bytes have changed."""
+
+
+class Request(Struct, frozen=True, gc=False):  # a Struct for the same reason as RawLine
+    """What is sent of a line: the client's own bytes.
+
+    ``custom_id`` is the JSON string as it stands in the file, quotes and
+    escapes included, to be spliced into the result; ``body`` is a JSON object.
+    """
+
+    custom_id: bytes
+    body: bytes
+    model: str
+
+
+class _Parts(Struct, gc=False):
+    custom_id: Raw
+    body: Raw
+
+
+class _Model(Struct, gc=False):
+    model: str
+
+
+_PARTS: Final = msgspec.json.Decoder(_Parts)
+_MODEL: Final = msgspec.json.Decoder(_Model)
+_TEXT: Final = msgspec.json.Decoder(str)
+
+
+def parse_request(data: bytes) -> Request:
+    """Read a line that ``FileCheck`` found good; raises LineUnreadable."""
+    try:
+        parts = _PARTS.decode(data)
+        body = bytes(parts.body)
+        return Request(bytes(parts.custom_id), body, _MODEL.decode(body).model)
+    except msgspec.DecodeError:
+        return _parse_rare(data)
+    except (RecursionError, UnicodeDecodeError):
+        raise LineUnreadable("the line is not a request") from None
+
+
+def _parse_rare(data: bytes) -> Request:
+    """Read a line with lone surrogates, or with a ``model`` of a wrong type that does not count."""
+    try:
+        whole = env.mended(data)
+        parts = _PARTS.decode(whole)
+        model = _TEXT.decode(env.read_fields(bytes(parts.body))["model"])
+        spans = [_original(data, whole, bytes(part)) for part in (parts.custom_id, parts.body)]
+    except (*env.UNREADABLE, KeyError):
+        raise LineUnreadable("the line is not a request") from None
+    return Request(spans[0], spans[1], model)
+
+
+def _original(data: bytes, whole: bytes, span: bytes) -> bytes:
+    """The bytes of ``data`` that ``whole``, its mended twin, has as ``span``."""
+    start = whole.index(span)
+    return data[start : start + len(span)]
+
+
+def rewrite_body(body: bytes, *, drop: frozenset[str], model: str | None) -> bytes:
+    """``body`` without the top-level keys ``drop``, asking for ``model`` where one is given.
+
+    Returns ``body`` itself where nothing changes. All other values keep their
+    bytes, but for lone surrogates, which become U+FFFD. Raises LineUnreadable.
+    """
+    if model is None and not _may_name(body, drop):
+        return body
+    try:
+        members = env.read_fields(body)
+        kept = {name: value for name, value in members.items() if name not in drop}
+        is_same = len(kept) == len(members)
+        if model is not None and _TEXT.decode(kept["model"]) != model:
+            kept["model"] = Raw(msgspec.json.encode(model))
+            is_same = False
+    except (*env.UNREADABLE, KeyError):
+        raise LineUnreadable("the body is not that of a request") from None
+    return body if is_same else msgspec.json.encode(kept)
+
+
+def _may_name(body: bytes, names: frozenset[str]) -> bool:
+    """Whether ``body`` may have one of these keys; an ASCII letter may hide behind ``\\u00``."""
+    for needle in _needles(names):
+        if needle in body:
+            return True
+    return b"\\u00" in body
+
+
+@lru_cache(maxsize=64)
+def _needles(names: frozenset[str]) -> tuple[bytes, ...]:
+    return tuple(msgspec.json.encode(name) for name in sorted(names))

@@ -1,0 +1,209 @@
+"""How operations are described: what each answers, with an example of everything.
+
+``operation`` makes the keyword arguments of a route; ``describe`` makes the
+whole description of an application out of its routes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from batchmill.api.errors import INVALID, SERVER
+from batchmill.api.wire import CompleteUpload, CreateBatch, CreateUpload, ErrorBody
+
+_SCHEMAS: Final = "#/components/schemas/"
+_ABOUT: Final = """\
+Files, Uploads and Batches as OpenAI's clients know them, in front of your own models.
+
+Every path is served below `/v1` and below `/compatible-mode/v1`. Every error has the same
+envelope, and every answer an `x-request-id`. Every `GET` answers `HEAD` too.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An error that an operation may answer, as an example."""
+
+    status: int
+    name: str
+    message: str
+    param: str | None = None
+    code: str | None = None
+    type: str = INVALID
+
+    def body(self) -> dict[str, Any]:
+        """The envelope."""
+        fault = {"message": self.message, "type": self.type, "param": self.param}
+        return {"error": {**fault, "code": self.code}}
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """What an operation answers when it succeeds; ``shape`` None is not JSON."""
+
+    description: str
+    shape: type[BaseModel] | None = None
+    examples: Mapping[str, Any] | None = None
+    media_type: str = "application/json"
+    status: int = 200
+    headers: Mapping[str, str] | None = None
+
+
+EVERYWHERE: Final = (
+    Sample(
+        403,
+        "foreign_page",
+        "Pages of 'https://evil.example' may not use this server.",
+        code="origin_not_allowed",
+    ),
+    Sample(
+        421,
+        "wrong_host",
+        "This server does not answer to the host 'evil.example': use localhost, or have its "
+        "operator add the name to server.allowed_hosts.",
+        code="host_not_allowed",
+    ),
+    Sample(
+        500,
+        "surprise",
+        "The server met an error of its own in request req_0123456789abcdef: try again, and "
+        "look for this id in the server's log if it stays.",
+        type=SERVER,
+    ),
+)
+
+
+def operation(
+    op: str,
+    summary: str,
+    description: str,
+    *,
+    success: Sequence[Success],
+    errors: Sequence[Sample] = (),
+    body: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The keyword arguments that describe a route."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for one in success:
+        responses[one.status] = _success(one)
+    for sample in (*errors, *EVERYWHERE):
+        _add_error(responses, sample)
+    return {
+        "operation_id": op,
+        "summary": summary,
+        "description": description,
+        "responses": responses,
+        "openapi_extra": {"requestBody": body} if body else None,
+        "response_class": Response,
+        "status_code": success[0].status,
+    }
+
+
+def json_body(shape: type[BaseModel], example: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON request body; its shape must be one of ``_BODIES``."""
+    schema = {"$ref": f"{_SCHEMAS}{shape.__name__}"}
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
+
+
+def form_body(
+    file_field: str, fields: Mapping[str, str], required: Sequence[str]
+) -> dict[str, Any]:
+    """A multipart request body of one file and some text fields, described by their sentences."""
+    properties: dict[str, Any] = {
+        name: {"type": "string", "description": text} for name, text in fields.items()
+    }
+    properties[file_field]["format"] = "binary"
+    schema = {"type": "object", "properties": properties, "required": list(required)}
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI description of the application."""
+    spec = get_openapi(
+        title="batchmill",
+        version=version("batchmill"),
+        description=_ABOUT,
+        routes=app.routes,
+        servers=[{"url": "/"}],
+    )
+    schemas = spec["components"]["schemas"]
+    for shape in _BODIES:
+        schemas.update(_schemas_of(shape))
+    for path in spec["paths"].values():
+        for described in path.values():
+            _finish(described)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return spec
+
+
+_BODIES: Final = (CreateBatch, CreateUpload, CompleteUpload)
+
+
+def _schemas_of(shape: type[BaseModel]) -> dict[str, Any]:
+    schema = shape.model_json_schema(ref_template=_SCHEMAS + "{model}")
+    return {**schema.pop("$defs", {}), shape.__name__: schema}
+
+
+def _finish(described: dict[str, Any]) -> None:
+    """Take out the framework's own refusal, and name the header that every answer has."""
+    described["responses"].pop("422", None)
+    for response in described["responses"].values():
+        headers = response.setdefault("headers", {})
+        headers["x-request-id"] = _header("Names this request in the server's log.")
+
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+def _success(one: Success) -> dict[str, Any]:
+    examples = {name: {"value": value} for name, value in (one.examples or {}).items()}
+    media: dict[str, Any] = {"examples": examples}
+    if one.shape is None:
+        media["schema"] = {"type": "string"}
+    response: dict[str, Any] = {"description": one.description}
+    if one.examples is not None:
+        response["content"] = {one.media_type: media}
+    if one.shape is not None:
+        response["model"] = one.shape
+    if one.headers:
+        response["headers"] = {name: _header(text) for name, text in one.headers.items()}
+    return response
+
+
+def _add_error(responses: dict[int | str, dict[str, Any]], sample: Sample) -> None:
+    response = responses.setdefault(
+        sample.status,
+        {
+            "model": ErrorBody,
+            "description": _REASONS[sample.status],
+            "content": {"application/json": {"examples": {}}},
+        },
+    )
+    examples = response["content"]["application/json"]["examples"]
+    examples[sample.name] = {"value": sample.body()}
+
+
+_REASONS: Final = {
+    400: "The request is wrong: change it.",
+    403: "A web page of another site sends the request.",
+    404: "There is no such thing.",
+    408: "The client stalled.",
+    409: "The thing is in another state than the request needs; repeating it does not help.",
+    416: "The range begins behind the file's end.",
+    421: "The server does not go by this host name.",
+    429: "A quota is used up; repeating the request at once does not help.",
+    500: "The server met an error of its own.",
+    503: "The server is not ready.",
+    507: "The disk is full; nothing was stored.",
+}

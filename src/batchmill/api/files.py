@@ -1,0 +1,239 @@
+"""Files over HTTP: multipart in, JSON and bytes out."""
+
+from datetime import tzinfo
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from batchmill.api import faults, samples, wire
+from batchmill.api.bodies import Patience
+from batchmill.api.content import ContentResponse
+from batchmill.api.docs import Success, form_body, operation
+from batchmill.api.errors import envelope
+from batchmill.api.expiry import read_expiry
+from batchmill.api.multipart import FormRule, receive_form
+from batchmill.api.ranges import Span, Unsatisfiable, is_unchanged, wanted_span
+from batchmill.api.routes import add_get, caller_of
+from batchmill.api.times import read_after, read_before
+from batchmill.domain.file import File
+from batchmill.domain.limits import Limits
+from batchmill.ports import FileQuery
+from batchmill.service.files import Files, FileSpec, check_purpose
+from batchmill.service.refusals import missing_parameter, too_large
+
+_MAX_PAGE = 10_000
+_FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
+
+
+class FileRoutes:
+    """The operations of files."""
+
+    def __init__(self, files: Files, *, limits: Limits, zone: tzinfo, patience: Patience) -> None:
+        self._files = files
+        self._zone = zone
+        self._patience = patience
+        self._rule = FormRule(
+            file_field="file",
+            fields=_FIELDS,
+            max_file_bytes=limits.max_file_bytes,
+            too_large=lambda: too_large(limits.max_file_bytes),
+            check=_check_field,
+        )
+
+    def router(self) -> APIRouter:
+        """The routes, below the base path."""
+        router = APIRouter(tags=["Files"])
+        one, content = "/files/{file_id}", "/files/{file_id}/content"
+        router.add_api_route("/files", self.create, methods=["POST"], **_CREATE)
+        add_get(router, "/files", self.list, **_LIST)
+        add_get(router, one, self.retrieve, **_RETRIEVE)
+        router.add_api_route(one, self.delete, methods=["DELETE"], **_DELETE)
+        router.add_api_route(content, self.content, methods=["GET"], **_CONTENT)
+        router.add_api_route(content, self.content, methods=["HEAD"], **_CONTENT_HEAD)
+        return router
+
+    async def create(self, request: Request) -> Response:
+        """Take a file in."""
+        async with self._files.draft() as draft:
+            form = await receive_form(request, self._rule, draft, self._patience)
+            if "purpose" not in form.fields:
+                raise missing_parameter("purpose")
+            spec = FileSpec(form.filename or "", form.fields["purpose"], read_expiry(form.fields))
+            file = await self._files.keep(caller_of(request), draft, spec)
+        return wire.answer(wire.file_object(file))
+
+    async def list(
+        self,
+        request: Request,
+        after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
+        limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = _MAX_PAGE,
+        order: Annotated[Literal["asc", "desc"], Query(description="By creation.")] = "desc",
+        purpose: Annotated[str | None, Query(description="`batch` or `batch_output`.")] = None,
+        create_after: Annotated[str | None, Query(examples=["20250306123000"])] = None,
+        create_before: Annotated[str | None, Query(examples=["2025-03-06 12:30:00"])] = None,
+    ) -> Response:
+        """A page of files."""
+        query = FileQuery(
+            limit=limit,
+            after=after or None,
+            purpose=purpose or None,
+            descending=order == "desc",
+            created_after=read_after(create_after, self._zone),
+            created_before=read_before(create_before, self._zone),
+        )
+        return wire.answer(wire.file_list(await self._files.list(caller_of(request), query)))
+
+    async def retrieve(self, request: Request, file_id: str) -> Response:
+        """One file."""
+        return wire.answer(
+            wire.file_object(await self._files.retrieve(caller_of(request), file_id))
+        )
+
+    async def delete(self, request: Request, file_id: str) -> Response:
+        """Delete a file."""
+        await self._files.delete(caller_of(request), file_id)
+        return wire.answer(wire.FileDeleted(id=file_id))
+
+    async def content(self, request: Request, file_id: str) -> Response:
+        """The bytes of a file, or some of them."""
+        file = await self._files.retrieve(caller_of(request), file_id)
+        headers = _content_headers(file)
+        if is_unchanged(request.headers, headers["etag"]):
+            return Response(status_code=304, headers=headers)
+        try:
+            span = wanted_span(request.headers, headers["etag"], file.bytes)
+        except Unsatisfiable:
+            return _unsatisfiable(file)
+        return await self._send(request, file, span, headers)
+
+    async def _send(
+        self, request: Request, file: File, span: Span | None, headers: dict[str, str]
+    ) -> Response:
+        status = 206 if span else 200
+        start, end = (span.start, span.end) if span else (0, file.bytes)
+        headers |= {"content-length": str(end - start), "content-type": "application/jsonl"}
+        if span:
+            headers["content-range"] = span.content_range
+        if request.method == "HEAD":
+            return Response(status_code=status, headers=headers)
+        chunks = await self._files.read(caller_of(request), file, start=start, end=end)
+        return ContentResponse(chunks, status, headers)
+
+
+def _check_field(name: str, value: str) -> None:
+    if name == "purpose":
+        check_purpose(value)
+
+
+def _content_headers(file: File) -> dict[str, str]:
+    return {
+        "etag": f'"{file.digest}"',
+        "accept-ranges": "bytes",
+        "content-disposition": _disposition(file),
+        "x-content-type-options": "nosniff",
+    }
+
+
+def _disposition(file: File) -> str:
+    """Offers the last part of the name; what is not plain goes into the extended form alone."""
+    name = file.filename.replace("\\", "/").rpartition("/")[2] or f"{file.id}.jsonl"
+    plain = "".join(
+        char if char.isascii() and (char.isalnum() or char in "._- ") else "_" for char in name
+    )
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _unsatisfiable(file: File) -> Response:
+    return envelope(
+        416,
+        f"The range begins behind the end of the file, which has {file.bytes} bytes.",
+        param="range",
+        headers={"content-range": f"bytes */{file.bytes}", "accept-ranges": "bytes"},
+    )
+
+
+_JSONL = "application/jsonl"
+_CREATE: dict[str, Any] = operation(
+    "createFile",
+    "Upload a file",
+    "Takes a file in one multipart request, its fields in any order and with or without a length. "
+    "The file is durable and readable before this answers. Refused at once is only what can never "
+    "be a batch file; every other fault is found when a batch is validated.",
+    success=[Success("The file.", wire.FileObject, {"file": samples.FILE})],
+    errors=[
+        faults.FILE_MISSING,
+        faults.PURPOSE,
+        faults.NOT_JSONL,
+        faults.TOO_LARGE,
+        faults.STALLED,
+        faults.QUOTA,
+        faults.DISK_FULL,
+    ],
+    body=form_body(
+        "file",
+        {
+            "file": "The JSONL, UTF-8.",
+            "purpose": "`batch`.",
+            "expires_after[anchor]": "`created_at`.",
+            "expires_after[seconds]": "3600 (an hour) to 2592000 (30 days).",
+        },
+        ["file", "purpose"],
+    ),
+)
+_LIST: dict[str, Any] = operation(
+    "listFiles",
+    "List files",
+    "A page of files by creation, newest first unless asked otherwise. Times are read in the "
+    "server's `list_timezone`.",
+    success=[Success("A page.", wire.FileList, {"files": samples.FILES})],
+    errors=[faults.BAD_LIMIT, faults.BAD_TIME, faults.FILE_CURSOR_UNKNOWN],
+)
+_RETRIEVE: dict[str, Any] = operation(
+    "retrieveFile",
+    "Retrieve a file",
+    "What is known of a file.",
+    success=[Success("The file.", wire.FileObject, {"file": samples.FILE})],
+    errors=[faults.FILE_UNKNOWN],
+)
+_DELETE: dict[str, Any] = operation(
+    "deleteFile",
+    "Delete a file",
+    "Deletes a file and its bytes. The input of an unfinished batch cannot be deleted.",
+    success=[Success("It is gone.", wire.FileDeleted, {"deleted": samples.FILE_DELETED})],
+    errors=[faults.FILE_UNKNOWN, faults.FILE_IN_USE],
+)
+_CONTENT_PARTS: dict[str, Any] = {
+    "success": [
+        Success(
+            "The bytes.",
+            examples={"results": samples.RESULT_LINE},
+            media_type=_JSONL,
+            headers={"etag": "The SHA-256 of the bytes.", "accept-ranges": "`bytes`."},
+        ),
+        Success(
+            "The bytes asked for.",
+            examples={"part": samples.RESULT_LINE[:40]},
+            media_type=_JSONL,
+            status=206,
+            headers={"content-range": "Which bytes of how many."},
+        ),
+        Success("The client has these bytes already (`If-None-Match`).", status=304),
+    ],
+    "errors": [faults.FILE_UNKNOWN, faults.BAD_RANGE],
+}
+_CONTENT: dict[str, Any] = operation(
+    "downloadFile",
+    "Read a file's content",
+    "The bytes of an input, output or error file. Honours `Range` (one range), `If-Range` and "
+    "`If-None-Match`.",
+    **_CONTENT_PARTS,
+)
+_CONTENT_HEAD: dict[str, Any] = operation(
+    "headFileContent",
+    "Ask about a file's content",
+    "The headers of the same GET, without the bytes.",
+    **_CONTENT_PARTS,
+)

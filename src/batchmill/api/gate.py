@@ -1,0 +1,104 @@
+"""The outermost layer of the door: request ids, the host check, the last resort.
+
+Every response carries an ``x-request-id`` that was made here, and every error
+that nobody answered is answered here. Written against ASGI, so that nothing is
+wrapped around the streams of files.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from secrets import token_hex
+from time import perf_counter
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from batchmill.api.errors import ForeignPage, Misdirected, from_domain, surprise
+from batchmill.api.hosts import HostRule
+from batchmill.telemetry import Fact, bound, get_logger
+
+_UNKNOWN_ROUTE = "unknown"
+
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request that was served: for metrics. ``status`` 0 says that the client went away."""
+
+    method: str
+    route: str
+    status: int
+    seconds: float
+
+
+Observer = Callable[[Served], None]
+
+
+class Gate:
+    """The layer as an ASGI application around another."""
+
+    def __init__(self, app: ASGIApp, *, hosts: HostRule, observe: Observer) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = perf_counter()
+        exchange = _Exchange(scope, send, request_id=f"req_{token_hex(16)}")
+        with bound(request_id=exchange.request_id):
+            await self._serve(exchange, receive)
+            served = Served(
+                scope["method"], exchange.route, exchange.status, perf_counter() - begun
+            )
+            self._observe(served)
+            _log.debug(
+                Fact.REQUEST_SERVED,
+                method=served.method,
+                route=served.route,
+                status=served.status,
+                seconds=round(served.seconds, 6),
+            )
+
+    async def _serve(self, exchange: "_Exchange", receive: Receive) -> None:
+        scope = exchange.scope
+        try:
+            self._hosts.check(Headers(scope=scope))
+            await self._app(scope, receive, exchange.send)
+        except (Misdirected, ForeignPage) as refused:
+            await from_domain(refused)(scope, receive, exchange.send)
+        except ClientDisconnect:
+            _log.debug(Fact.REQUEST_REFUSED, route=exchange.route, reason="client went away")
+        except Exception as error:  # noqa: BLE001 - the last resort: logged and answered
+            _log.error(Fact.REQUEST_FAILED, route=exchange.route, exc_info=error)
+            # once a response has begun the server closes the connection, which says enough
+            if exchange.status == 0:
+                await surprise(exchange.request_id)(scope, receive, exchange.send)
+
+
+class _Exchange:
+    """One request and its response on the way out."""
+
+    def __init__(self, scope: Scope, send: Send, *, request_id: str) -> None:
+        self.scope = scope
+        self.request_id = request_id
+        self.status = 0
+        self._send = send
+        self._is_head = scope["method"] == "HEAD"
+
+    @property
+    def route(self) -> str:
+        """The template of the path, never the path: ids and names stay out of metrics."""
+        return str(getattr(self.scope.get("route"), "path", _UNKNOWN_ROUTE))
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["x-request-id"] = self.request_id
+        elif self._is_head:
+            message["body"] = b""
+        await self._send(message)

@@ -1,0 +1,119 @@
+"""The examples that the description of the API shows, made of the real shapes."""
+
+from typing import Any, Final
+
+from batchmill.api import wire
+from batchmill.domain.batch import Batch, Counts, LineError, Status
+from batchmill.domain.file import File, Purpose, Upload, UploadPart, UploadStatus
+from batchmill.domain.usage import Usage
+from batchmill.ports import Page
+from batchmill.service.batches import BatchState
+from batchmill.service.models import Model
+from batchmill.service.outlook import UNKNOWN, Outlook
+from batchmill.service.uploads import UploadState
+
+_NOW: Final = 1_760_000_000.0
+_HASH: Final = "5f0c9d1f6f5a4bb0a3f3b1c2d4e5f60718293a4b5c6d7e8f9012a3b4c5d6e7f8"
+
+_FILE: Final = File(
+    id="file-batch-64f0c2a19b3d4e5f60718293",
+    account="default",
+    purpose=Purpose.BATCH,
+    filename="requests.jsonl",
+    bytes=1204,
+    digest=_HASH,
+    blob="files/64/64f0c2a19b3d4e5f60718293",
+    created_at=_NOW,
+)
+_UPLOAD: Final = Upload(
+    id="upload_0c4e8a1b2d3f4a5b6c7d8e9f0a1b2c3d",
+    account="default",
+    purpose=Purpose.BATCH,
+    filename="requests.jsonl",
+    bytes=1204,
+    mime_type="application/jsonl",
+    status=UploadStatus.PENDING,
+    created_at=_NOW,
+    expires_at=_NOW + 3600,
+)
+_PART: Final = UploadPart(
+    id="part_9f8e7d6c5b4a39281706f5e4d3c2b1a0",
+    upload_id=_UPLOAD.id,
+    bytes=1204,
+    blob="",
+    created_at=_NOW + 1,
+)
+
+
+def _batch(status: Status, **more: Any) -> Batch:
+    return Batch(
+        id="batch_3f6d1c52-8a0e-4a67-9d35-2b7f5a1c9e44",
+        account="default",
+        input_file_id=_FILE.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        status=status,
+        created_at=_NOW,
+        expires_at=_NOW + 86_400,
+        metadata={"ds_name": "nightly"},
+        **more,
+    )
+
+
+_RUNNING: Final = BatchState(
+    _batch(
+        Status.IN_PROGRESS,
+        model="qwen-plus",
+        in_progress_at=_NOW + 1,
+        counts=Counts(1000, 420, 2),
+        usage=Usage(21_000, 84_000),
+    ),
+    Outlook(lines_per_second=12.5, eta_seconds=46.2, queue_position=None, deadline_risk=False),
+)
+_REJECTED: Final = BatchState(
+    _batch(
+        Status.FAILED,
+        failed_at=_NOW + 1,
+        errors=(
+            LineError("invalid_json_line", "This line is not parseable as valid JSON.", None, 3),
+        ),
+    ),
+    UNKNOWN,
+)
+
+FILE: Final = wire.file_object(_FILE).model_dump()
+FILES: Final = wire.file_list(Page((_FILE,), has_more=False)).model_dump()
+FILE_DELETED: Final = wire.FileDeleted(id=_FILE.id).model_dump()
+UPLOAD: Final = wire.upload_object(UploadState(_UPLOAD)).model_dump()
+PART: Final = wire.part_object(_PART).model_dump()
+BATCH_NEW: Final = wire.batch_object(BatchState(_batch(Status.VALIDATING), UNKNOWN)).model_dump()
+BATCH_RUNNING: Final = wire.batch_object(_RUNNING).model_dump()
+BATCH_REJECTED: Final = wire.batch_object(_REJECTED).model_dump()
+BATCHES: Final = wire.batch_list(Page((_RUNNING,), has_more=False)).model_dump()
+MODEL: Final = wire.model_object(Model("qwen-plus", _NOW)).model_dump()
+MODELS: Final = wire.model_list([Model("qwen-plus", _NOW)]).model_dump()
+NEW_BATCH: Final = {
+    "input_file_id": _FILE.id,
+    "endpoint": "/v1/chat/completions",
+    "completion_window": "24h",
+    "metadata": {"ds_name": "nightly"},
+}
+NEW_UPLOAD: Final = {
+    "filename": "requests.jsonl",
+    "purpose": "batch",
+    "bytes": 1204,
+    "mime_type": "application/jsonl",
+}
+COMPLETE: Final = {"part_ids": [_PART.id], "md5": "9e107d9d372bb6826bd81d3542a419d6"}
+INPUT_LINE: Final = (
+    '{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":'
+    '{"model":"qwen-plus","messages":[{"role":"user","content":"What is 2+2?"}]}}\n'
+)
+RESULT_LINE: Final = (
+    '{"id":"c308ef7f-0c6b-4d5f-9f0e-6d2f1a7b8c9d","custom_id":"1","response":{"status_code":200,'
+    '"request_id":"c308ef7f-0c6b-4d5f-9f0e-6d2f1a7b8c9d","body":{"object":"chat.completion",'
+    '"choices":[{"index":0,"message":{"role":"assistant","content":"4"},'
+    '"finish_reason":"stop"}],"usage":{"prompt_tokens":14,"completion_tokens":1,'
+    '"total_tokens":15}}},"error":null}\n'
+)
+METRICS: Final = "# TYPE batchmill_http_requests_total counter\n"

@@ -1,0 +1,48 @@
+"""Reading a range of a blob in chunks. It blocks, and belongs in a thread.
+
+The file stays open from the first chunk to ``close``, so a blob that is
+deleted or replaced meanwhile is read on as it was.
+"""
+
+import os
+from pathlib import Path
+
+from batchmill.ports import BlobMissing
+
+CHUNK_BYTES = 1024 * 1024
+
+
+class RangeReader:
+    """Bytes ``[start, end)`` of the file at ``path``, chunk by chunk."""
+
+    def __init__(self, path: Path, start: int, end: int | None) -> None:
+        if start < 0 or (end is not None and end < 0):
+            raise ValueError(f"A range of bytes cannot be [{start}, {end}).")
+        self._path = path
+        self._at = start
+        self._end = end
+        self._fd: int | None = None
+
+    def next_chunk(self) -> bytes:
+        """The next chunk, empty at the end of the range; raises BlobMissing."""
+        if self._fd is None:
+            self._fd, size = _open(self._path)
+            self._end = size if self._end is None else min(self._end, size)
+        wanted = max(0, min(CHUNK_BYTES, (self._end or 0) - self._at))
+        chunk = os.pread(self._fd, wanted, self._at)
+        self._at += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Close the file, if it was opened."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _open(path: Path) -> tuple[int, int]:
+    try:
+        with path.open("rb", buffering=0) as file:
+            return os.dup(file.fileno()), os.fstat(file.fileno()).st_size
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise BlobMissing(path.name) from error

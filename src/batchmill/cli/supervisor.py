@@ -1,0 +1,194 @@
+"""The supervisor: keeps the API's process and the engine's process alive.
+
+It holds the listening socket and the lock of the data folder, so that clients
+wait instead of being refused while a process is replaced. It imports nothing
+but the standard library, and knows nothing of batches. Should it die itself,
+the API's process starts a new one with the same socket and lock (see
+``child``).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+NAMES = ("engine", "api")
+CANNOT_START = 3
+
+_SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_PATIENCE = 15.0
+_LONG_LIFE = 10.0
+_LONGEST_PAUSE = 5.0
+
+
+@dataclass(frozen=True)
+class Post:
+    """What a supervisor hands to its successor: settings, grace in seconds, descriptors.
+
+    ``settings`` is text for the children; ``socket`` and ``lock`` are open
+    file descriptors, ``log_json`` says how to write lines of its own.
+    """
+
+    settings: str
+    stop_grace: float
+    socket: int
+    lock: int
+    log_json: bool
+
+
+@dataclass
+class Child:
+    """One of the two processes, now alive or waiting to be started again."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    deaths: int = 0
+    not_before: float = 0.0
+
+
+def start(post: Post) -> None:
+    """Replace this process by a supervisor. Does not return."""
+    os.execv(sys.executable, command(post))
+
+
+def spawn(post: Post) -> None:
+    """Start a supervisor beside this process, which may then leave."""
+    subprocess.Popen(
+        command(post), stdin=subprocess.DEVNULL, close_fds=False
+    )
+
+
+def command(post: Post) -> list[str]:
+    """The command line of a supervisor; the post itself travels through a memory file."""
+    memory = os.memfd_create("batchmill-post", 0)
+    os.write(memory, json.dumps(asdict(post)).encode())
+    os.lseek(memory, 0, os.SEEK_SET)
+    for fd in (memory, post.socket, post.lock):
+        os.set_inheritable(fd, True)
+    return [sys.executable, "-m", "batchmill.cli.supervisor", str(memory)]
+
+
+class Supervisor:
+    """Two children, kept alive until a signal says stop."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._children = [Child(name) for name in NAMES]
+        # The API writes a byte here when the engine should look; the pipe outlives both.
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._exit_code = 0
+
+    def run(self) -> int:
+        """Supervise until told to stop; the exit code."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        while True:
+            self._start_due()
+            got = signal.sigtimedwait(_SIGNALS, self._wait())
+            if got is not None and got.si_signo in _STOPS:
+                break
+            if self._reap() == CANNOT_START:
+                self._exit_code = CANNOT_START
+                break
+        self._stop()
+        return self._exit_code
+
+    def _wait(self) -> float:
+        now = time.monotonic()
+        due = [child.not_before - now for child in self._children if child.process is None]
+        return max(0.0, min(due, default=3600.0))
+
+    def _start_due(self) -> None:
+        for child in self._children:
+            if child.process is None and time.monotonic() >= child.not_before:
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        post = self._post
+        wake = self._wake_read if child.name == "engine" else self._wake_write
+        fds = (post.socket, post.lock, wake) if child.name == "api" else (wake,)
+        child.process = subprocess.Popen(
+            [sys.executable, "-m", "batchmill.cli.child", child.name, str(wake)],
+            stdin=subprocess.PIPE,
+            pass_fds=fds,
+        )
+        child.started = time.monotonic()
+        self._tell("child_started", child, pid=child.process.pid)
+        # The pipe stays open for as long as this process lives: its end is how
+        # a child learns that its supervisor is gone.
+        assert child.process.stdin is not None
+        try:
+            child.process.stdin.write(json.dumps(asdict(post)).encode() + b"\n")
+            child.process.stdin.flush()
+        except BrokenPipeError:
+            return  # it died at once; the signal of that is on its way
+
+    def _reap(self) -> int:
+        """Note which children died; CANNOT_START if one said that starting is of no use."""
+        verdict = 0
+        for child in self._children:
+            if child.process is None or (code := child.process.poll()) is None:
+                continue
+            self._tell("child_died", child, exit_code=code, pid=child.process.pid)
+            if child.process.stdin is not None:
+                child.process.stdin.close()
+            child.process = None
+            if code == CANNOT_START:
+                verdict = CANNOT_START
+            self._put_off(child)
+        return verdict
+
+    def _put_off(self, child: Child) -> None:
+        """Start again at once, but pause longer each time while it dies young."""
+        now = time.monotonic()
+        child.deaths = 0 if now - child.started > _LONG_LIFE else child.deaths + 1
+        pause = min(_LONGEST_PAUSE, 0.1 * 2.0 ** min(child.deaths, 10)) if child.deaths else 0.0
+        child.not_before = now + pause
+
+    def _stop(self) -> None:
+        """Ask both to leave, wait for the grace and a little more, then make them."""
+        alive = [child.process for child in self._children if child.process is not None]
+        for process in alive:
+            process.terminate()
+        deadline = time.monotonic() + self._post.stop_grace + _PATIENCE
+        while any(process.poll() is None for process in alive):
+            left = deadline - time.monotonic()
+            got = signal.sigtimedwait(_SIGNALS, max(0.0, left))
+            if left <= 0 or (got is not None and got.si_signo in _STOPS):
+                break
+        for process in alive:
+            process.kill()
+            process.wait()
+
+    def _tell(self, event: str, child: Child, **fields: int) -> None:
+        told = {"event": event, "process": child.name, **fields}
+        if self._post.log_json:
+            line = json.dumps({**told, "level": "info", "timestamp": _timestamp()})
+        else:
+            words = " ".join(f"{name}={value}" for name, value in told.items() if name != "event")
+            line = f"{_timestamp()} [info     ] {event:<30} {words}"
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def _timestamp() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def main() -> int:
+    """Read the post from the memory file that the command line names, and supervise."""
+    with os.fdopen(int(sys.argv[1]), "rb") as memory:
+        post = Post(**json.loads(memory.read()))
+    for fd in (post.socket, post.lock):
+        os.set_inheritable(fd, False)
+    return Supervisor(post).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Settings: one TOML file, ``BATCHMILL_…`` variables and flags, read once, checked, frozen.
+
+Start at ``load_settings``. Nothing below the command line reads the
+environment for itself.
+"""
+
+from batchmill.config.listing import Entry, list_settings
+from batchmill.config.loading import (
+    Loaded,
+    dump_settings,
+    load_settings,
+    restore_settings,
+    with_models,
+)
+from batchmill.config.settings import (
+    SERVED_ENDPOINTS,
+    DataSettings,
+    EngineSettings,
+    LimitSettings,
+    LogFormat,
+    LogLevel,
+    LogSettings,
+    ModelSettings,
+    ServerSettings,
+    Settings,
+    UpstreamSettings,
+)
+from batchmill.config.sources import CONFIG_VARIABLE, OTHER_VARIABLES
+from batchmill.config.units import is_loopback
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "OTHER_VARIABLES",
+    "SERVED_ENDPOINTS",
+    "DataSettings",
+    "EngineSettings",
+    "Entry",
+    "LimitSettings",
+    "Loaded",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "ModelSettings",
+    "ServerSettings",
+    "Settings",
+    "UpstreamSettings",
+    "dump_settings",
+    "is_loopback",
+    "list_settings",
+    "load_settings",
+    "restore_settings",
+    "with_models",
+]

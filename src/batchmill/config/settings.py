@@ -1,0 +1,363 @@
+"""The settings: every section, its fields, their defaults and what they mean.
+
+Values only, frozen: where they come from is ``loading``'s business, and rules
+between two fields are ``checks``'. The descriptions are the reference manual;
+``docs/reference/settings.md`` is generated from them.
+"""
+
+from collections.abc import Mapping
+from datetime import tzinfo
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializationInfo,
+    field_serializer,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from batchmill.config.units import (
+    MASK,
+    Count,
+    Flag,
+    Folder,
+    Host,
+    Hosts,
+    Kind,
+    Label,
+    Pause,
+    Port,
+    Seconds,
+    Secret,
+    Size,
+    Tally,
+    Timezone,
+    Url,
+    Variable,
+    Weight,
+    WholeSeconds,
+    read_timezone,
+)
+from batchmill.domain.catalog import ENDPOINTS, TEST_ENDPOINT, TEST_MODEL, Catalog
+from batchmill.domain.limits import MB, PROFILES, Limits, Profile
+
+ENV_PREFIX = "BATCHMILL_"
+ENV_DELIMITER = "__"
+SERVED_ENDPOINTS = tuple(endpoint for endpoint in ENDPOINTS if endpoint != TEST_ENDPOINT)
+
+Anything = TypeVar("Anything")
+
+
+class LogLevel(StrEnum):
+    """The least severe lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a log line looks; ``auto`` is text on a terminal and JSON elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+def _folded(value: Anything) -> Anything | str:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _known_endpoint(value: str) -> str:
+    if value not in SERVED_ENDPOINTS:
+        raise ValueError("endpoint")
+    return value
+
+
+Endpoints = Annotated[
+    tuple[Annotated[str, BeforeValidator(_known_endpoint)], ...],
+    Field(min_length=1),
+    Kind(f"a list of one or more of {', '.join(SERVED_ENDPOINTS)}", ", ".join),
+]
+
+
+class Section(BaseModel):
+    """A frozen table of settings that refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ServerSettings(Section):
+    """``[server]``: where batchmill listens."""
+
+    host: Host = Field(default="127.0.0.1", description="Address to listen on; loopback only.")
+    port: Port = Field(default=8080, description="Port to listen on; 0 takes any free one.")
+    allowed_hosts: Hosts = Field(
+        default=(),
+        description="`Host` header values to accept besides localhost and loopback addresses, "
+        "as a reverse proxy may send them.",
+    )
+    upload_idle_timeout: Seconds = Field(
+        default=60.0, description="An upload that sends nothing for so long is given up."
+    )
+
+
+class DataSettings(Section):
+    """``[data]``: where everything is kept."""
+
+    dir: Folder = Field(
+        default=Path("./batchmill-data"),
+        description="Folder of the database, the files and the journal; made where missing. "
+        "A relative path starts at the working directory.",
+    )
+
+
+class UpstreamSettings(Section):
+    """``[[models.upstreams]]``: one model server."""
+
+    url: Url = Field(description="Base URL of the server, such as `http://10.0.0.5:8000/v1`.")
+    api_key_env: Variable | None = Field(
+        default=None, description="Environment variable that holds the server's key."
+    )
+    api_key: Secret | None = Field(
+        default=None,
+        description="The key itself. Better not: name a variable in `api_key_env`, "
+        "so that no secret stands in a file.",
+    )
+    model: Label | None = Field(
+        default=None, description="Model name to send to this server; the line's own if absent."
+    )
+    max_in_flight: Count = Field(
+        default=256, description="Most requests that wait for an answer of this server at once."
+    )
+    weight: Weight = Field(
+        default=1.0, description="Share of the model's lines, relative to its other upstreams."
+    )
+    connect_timeout: Seconds = Field(default=10.0, description="Longest wait for a connection.")
+    request_timeout: Seconds = Field(
+        default=600.0, description="Longest wait for a whole answer, from the first byte sent."
+    )
+    max_answer_bytes: Size = Field(
+        default=64 * MB, description="A larger answer is a failure of its line."
+    )
+
+    @field_serializer("api_key")
+    def _masked(self, key: SecretStr | None, info: SerializationInfo) -> str | None:
+        if key is None:
+            return None
+        return key.get_secret_value() if (info.context or {}).get("secrets") else MASK
+
+
+class ModelSettings(Section):
+    """``[[models]]``: one model as clients see it, with the servers behind it."""
+
+    name: Label = Field(description="What clients write in `body.model`.")
+    endpoints: Endpoints = Field(
+        default=("/v1/chat/completions",), description="Endpoints on which the model answers."
+    )
+    upstreams: Annotated[
+        tuple[UpstreamSettings, ...], Kind("a list of tables, [[models.upstreams]] in the file")
+    ] = Field(default=(), description="The model's servers, one or more.")
+    builtin: Annotated[Literal["smollm2"] | None, Kind("smollm2")] = Field(
+        default=None, description="The model that runs in this process, instead of upstreams."
+    )
+
+
+_QWEN = PROFILES[Profile.QWEN]
+
+
+class LimitSettings(Section):
+    """``[limits]``: what a request is measured against; the profile sets the defaults."""
+
+    max_lines: Count = Field(default=_QWEN.max_lines, description="Lines in an input file.")
+    max_file_bytes: Size = Field(
+        default=_QWEN.max_file_bytes, description="Size of an uploaded file."
+    )
+    max_line_bytes: Size = Field(default=_QWEN.max_line_bytes, description="Size of one line.")
+    max_custom_id_chars: Count = Field(
+        default=_QWEN.max_custom_id_chars, description="Characters in a `custom_id`."
+    )
+    max_files: Count = Field(default=_QWEN.max_files, description="Files that an account keeps.")
+    max_total_bytes: Size = Field(
+        default=_QWEN.max_total_bytes, description="Bytes of all files that an account keeps."
+    )
+    max_upload_bytes: Size = Field(
+        default=_QWEN.max_upload_bytes, description="Size of an upload in parts."
+    )
+    max_part_bytes: Size = Field(
+        default=_QWEN.max_part_bytes, description="Size of one part of an upload."
+    )
+    upload_ttl: WholeSeconds = Field(
+        default=_QWEN.upload_ttl, description="Time in which an upload in parts must be completed."
+    )
+    max_unfinished_batches: Count = Field(
+        default=_QWEN.max_unfinished_batches, description="Unfinished batches of an account."
+    )
+    test_model_max_file_bytes: Size = Field(
+        default=_QWEN.test_model_max_file_bytes,
+        description=f"Size of an input file for `{TEST_MODEL}`.",
+    )
+    test_model_max_lines: Count = Field(
+        default=_QWEN.test_model_max_lines,
+        description=f"Lines in an input file for `{TEST_MODEL}`.",
+    )
+    test_model_max_unfinished: Count = Field(
+        default=_QWEN.test_model_max_unfinished,
+        description=f"Unfinished batches of an account for `{TEST_MODEL}`.",
+    )
+    completion_window_min: WholeSeconds = Field(
+        default=_QWEN.completion_window_min, description="Shortest `completion_window`."
+    )
+    completion_window_max: WholeSeconds = Field(
+        default=_QWEN.completion_window_max, description="Longest `completion_window`."
+    )
+    expires_after_min: WholeSeconds = Field(
+        default=_QWEN.expires_after_min, description="Shortest life of a file that sets one."
+    )
+    expires_after_max: WholeSeconds = Field(
+        default=_QWEN.expires_after_max, description="Longest life of a file that sets one."
+    )
+    list_days: Count = Field(
+        default=_QWEN.list_days, description="Days that lists of batches reach back."
+    )
+    max_errors: Count = Field(
+        default=_QWEN.max_errors, description="Faults of an input file that a batch lists."
+    )
+    max_embedding_inputs: Count = Field(
+        default=_QWEN.max_embedding_inputs, description="Embedding inputs in all lines of a file."
+    )
+
+    def to_limits(self) -> Limits:
+        """The value that the domain's rules read."""
+        return Limits(**self.model_dump())
+
+
+class EngineSettings(Section):
+    """``[engine]``: how batches are worked off."""
+
+    shard_lines: Count = Field(default=500, description="Most lines in a shard.")
+    shard_bytes: Size = Field(default=8 * MB, description="Most bytes in a shard.")
+    sync_interval: Pause = Field(
+        default=0.02, description="Results are made durable in groups, one so often."
+    )
+    max_bytes_in_flight: Size = Field(
+        default=32 * MB, description="Most bytes of request bodies under way at once."
+    )
+    cancel_grace: Pause = Field(
+        default=60.0, description="How long a cancelled batch waits for requests under way."
+    )
+    stop_grace: Pause = Field(
+        default=30.0, description="How long a stopping server waits for requests under way."
+    )
+    max_attempts: Count = Field(
+        default=5, description="Most attempts at a line that an upstream fails to answer."
+    )
+    max_rejections: Tally = Field(
+        default=100, description="How many 429 answers a line may get besides its attempts."
+    )
+    backoff_base: Seconds = Field(
+        default=0.5, description="Bound of the first pause before a retry; it doubles each time."
+    )
+    backoff_cap: Seconds = Field(
+        default=60.0, description="The bound of the pause before a retry never passes this."
+    )
+    poll_interval: Seconds = Field(
+        default=1.0, description="How often the engine looks for work unasked."
+    )
+
+
+class LogSettings(Section):
+    """``[log]``: what is written to standard error."""
+
+    level: Annotated[LogLevel, BeforeValidator(_folded), Kind("one of " + ", ".join(LogLevel))] = (
+        Field(default=LogLevel.INFO, description="The least severe lines that are written.")
+    )
+    format: Annotated[LogFormat, Kind("one of " + ", ".join(LogFormat))] = Field(
+        default=LogFormat.AUTO, description="`auto` is text on a terminal and JSON elsewhere."
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. ``Settings()`` is the defaults; it reads no environment."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+    )
+
+    profile: Annotated[Profile, Kind(" or ".join(Profile))] = Field(
+        default=Profile.QWEN, description="Whose rules apply where the two interfaces differ."
+    )
+    mixed_models: Flag = Field(
+        default=False, description="Whether the lines of one file may name several models."
+    )
+    list_timezone: Timezone = Field(
+        default="UTC", description="Time zone in which `yyyyMMddHHmmss` in list filters is read."
+    )
+    server: ServerSettings = ServerSettings()
+    data: DataSettings = DataSettings()
+    models: Annotated[
+        tuple[ModelSettings, ...],
+        Kind("a list of tables, [[models]] in the file, JSON in the variable"),
+    ] = Field(default=(), description="The models that are served, besides the test model.")
+    models_any: Flag = Field(
+        default=False,
+        description="Whether lines may name models that are not listed; meant for "
+        "`batchmill run`, where one upstream takes them all.",
+    )
+    limits: LimitSettings = LimitSettings()
+    engine: EngineSettings = EngineSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library names all five
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what the constructor is handed and nothing else: ``loading`` reads the sources."""
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limits_of_profile(cls, values: dict[str, Any]) -> dict[str, Any]:
+        given = values.get("limits", {})
+        if isinstance(given, Mapping):
+            return {**values, "limits": {**_profile_limits(values.get("profile")), **given}}
+        return values
+
+    def to_limits(self) -> Limits:
+        """The limits in force, as the value that the domain's rules read."""
+        return self.limits.to_limits()
+
+    def catalog(self) -> Catalog:
+        """The configured models with their endpoints, and the test model on its own."""
+        offers = {model.name: frozenset(model.endpoints) for model in self.models}
+        return Catalog({**offers, TEST_MODEL: frozenset({TEST_ENDPOINT})}, self.models_any)
+
+    def timezone(self) -> tzinfo:
+        """The zone in which list times are read."""
+        return read_timezone(self.list_timezone)
+
+
+def _profile_limits(profile: object) -> dict[str, int]:
+    """Where the profile's limits differ from the defaults; empty for what is no profile."""
+    if profile not in tuple(Profile):
+        return {}
+    limits = PROFILES[Profile(str(profile))]
+    names = LimitSettings.model_fields
+    return {n: getattr(limits, n) for n in names if getattr(limits, n) != getattr(_QWEN, n)}

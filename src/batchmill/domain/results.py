@@ -1,0 +1,191 @@
+"""What became of a line: judging an upstream's answer, and writing result lines.
+
+The upstream's own bytes are spliced into the line untouched, compacted only
+where they hold newlines; the answer is parsed for its usage and the shape of
+an error, nothing else. Both files share one shape: ``id``, ``custom_id``,
+``response``, ``error``.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from batchmill.domain.ids import line_id
+from batchmill.domain.usage import ZERO, Usage
+
+OK = 200
+
+
+class _CachedDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _ReasoningDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    """The usage of every endpoint in one: chat and embeddings above, responses below."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _CachedDetails | None = None
+    completion_tokens_details: _ReasoningDetails | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _CachedDetails | None = None
+    output_tokens_details: _ReasoningDetails | None = None
+
+
+class _Body(msgspec.Struct):
+    usage: _Usage | None = None
+    error: msgspec.Raw | None = None
+    object: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _LooseBody(msgspec.Struct):
+    error: msgspec.Raw | None = None
+    object: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_decode_loosely = msgspec.json.Decoder(_LooseBody).decode
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A judged answer: acceptable with its usage, or at fault with the reason.
+
+    ``body`` is a JSON object on one line; for an answer at fault it is None
+    where the bytes were not one.
+    """
+
+    status: int
+    body: bytes | None
+    usage: Usage = ZERO
+    fault: str | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the line succeeded."""
+        return self.status == OK and self.fault is None
+
+
+def judge(status: int, body: bytes) -> Answer:
+    """Judge an upstream's whole answer; ``fault`` says what is wrong with a bad 200."""
+    if status != OK:
+        return Answer(status, _one_line_object(body))
+    try:
+        str(body, "utf-8")
+        parsed: _Body | _LooseBody = _decode(body)
+    except msgspec.ValidationError:
+        return _judge_loosely(body)
+    except UnicodeDecodeError:
+        return Answer(status, None, fault="an answer that is not UTF-8")
+    except (msgspec.DecodeError, RecursionError):
+        return Answer(status, None, fault="an answer that is not whole JSON")
+    return _judge_parsed(body, parsed)
+
+
+def _judge_parsed(body: bytes, parsed: _Body | _LooseBody) -> Answer:
+    if _is_error(parsed):
+        return Answer(OK, None, fault="status 200 with an error object")
+    usage = _sum_usage(parsed.usage) if isinstance(parsed, _Body) else ZERO
+    return Answer(OK, _one_line(body), usage)
+
+
+def _judge_loosely(body: bytes) -> Answer:
+    """An answer whose usage has a shape of its own is still an answer; it counts no tokens."""
+    try:
+        return _judge_parsed(body, _decode_loosely(body))
+    except msgspec.ValidationError:
+        return Answer(OK, None, fault="an answer that is not a JSON object")
+
+
+def _is_error(parsed: _Body | _LooseBody) -> bool:
+    return parsed.error is not None or bytes(parsed.object) == b'"error"'
+
+
+def _sum_usage(usage: _Usage | None) -> Usage:
+    if usage is None:
+        return ZERO
+    used_in = _first(usage.prompt_tokens, usage.input_tokens)
+    used_out = _first(usage.completion_tokens, usage.output_tokens)
+    if not used_in and not used_out:
+        used_in = _first(usage.total_tokens, None)
+    cached = usage.prompt_tokens_details or usage.input_tokens_details
+    reasoning = usage.completion_tokens_details or usage.output_tokens_details
+    return Usage(
+        used_in,
+        used_out,
+        _first(cached.cached_tokens, None) if cached else 0,
+        _first(reasoning.reasoning_tokens, None) if reasoning else 0,
+    )
+
+
+def _first(one: int | None, other: int | None) -> int:
+    value = one if one is not None else other
+    return value if value is not None and value > 0 else 0
+
+
+def _one_line(body: bytes) -> bytes:
+    if b"\n" in body or b"\r" in body:
+        return msgspec.json.format(body, indent=-1)
+    return body.strip()
+
+
+def _one_line_object(body: bytes) -> bytes | None:
+    try:
+        str(body, "utf-8")
+        _decode_object(body)
+    except (ValueError, RecursionError):
+        return None
+    return _one_line(body)
+
+
+def output_line(batch: str, number: int, custom_id: bytes, answer: Answer) -> bytes:
+    """The line of a judged answer that the upstream gave with any status.
+
+    ``custom_id`` is the JSON string of the input, as it was written there.
+    """
+    name = line_id(batch, number).encode()
+    body = answer.body if answer.body is not None else _no_json_body(answer.status)
+    return b"".join(
+        (
+            b'{"id":"',
+            name,
+            b'","custom_id":',
+            custom_id,
+            b',"response":{"status_code":',
+            b"%d" % answer.status,
+            b',"request_id":"',
+            name,
+            b'","body":',
+            body,
+            b'},"error":null}',
+        )
+    )
+
+
+def error_line(batch: str, number: int, custom_id: bytes, *, code: str, message: str) -> bytes:
+    """The line of a request that has no answer."""
+    return b'{"id":"%s","custom_id":%s,"response":null,"error":%s}' % (
+        line_id(batch, number).encode(),
+        custom_id,
+        msgspec.json.encode({"code": code, "message": message}),
+    )
+
+
+def _no_json_body(status: int) -> bytes:
+    message = f"The upstream answered with status {status} and a body that is not a JSON object."
+    error = {"message": message, "type": "upstream_error", "param": None, "code": None}
+    return msgspec.json.encode({"error": error})
+
+
+EXPIRED_CODE = "batch_expired"
+EXPIRED_MESSAGE = "This request could not be executed before the completion window expired."
+CANCELLED_CODE = "batch_cancelled"
+CANCELLED_MESSAGE = "This request was not executed because the batch was cancelled."
+UPSTREAM_CODE = "upstream_error"

@@ -1,0 +1,201 @@
+"""Delivery: input and journal, walked together in line order, become the two files.
+
+Completion, expiry and cancellation share this one step. Every line lands in
+exactly one of the files; those without a result get the error of the verdict.
+Running it twice gives the same bytes under the same ids, and a terminal status
+shows only when its files can be read.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from batchmill import faultpoint
+from batchmill.domain.batch import Batch, Counts, Event, Status, advance
+from batchmill.domain.file import File, Purpose
+from batchmill.domain.ids import output_file_id
+from batchmill.domain.lines import parse_request
+from batchmill.domain.results import (
+    CANCELLED_CODE,
+    CANCELLED_MESSAGE,
+    EXPIRED_CODE,
+    EXPIRED_MESSAGE,
+    error_line,
+)
+from batchmill.domain.shards import Shard
+from batchmill.domain.usage import ZERO, Usage
+from batchmill.engine.reading import read_lines
+from batchmill.ports import Blobs, BlobWriter, Clock, Journal, Record, Store
+from batchmill.telemetry import Fact, get_logger
+
+log = get_logger()
+
+_WRITE_BYTES = 256 * 1024
+
+_UNDONE = {
+    Status.EXPIRED: (EXPIRED_CODE, EXPIRED_MESSAGE),
+    Status.CANCELLED: (CANCELLED_CODE, CANCELLED_MESSAGE),
+}
+
+
+class ResultFile:
+    """A result file in the making. Its blob exists only once there is a line for it."""
+
+    def __init__(self, blobs: Blobs, key: str) -> None:
+        self._blobs = blobs
+        self._key = key
+        self._writer: BlobWriter | None = None
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self.lines = 0
+
+    async def add(self, line: bytes) -> None:
+        """Append a line; raises StorageFull."""
+        self.lines += 1
+        self._pending += (line, b"\n")
+        self._pending_bytes += len(line) + 1
+        if self._pending_bytes >= _WRITE_BYTES:
+            await self._write()
+
+    async def _write(self) -> None:
+        if self._writer is None:
+            self._writer = await self._blobs.create(self._key)
+        data, self._pending, self._pending_bytes = b"".join(self._pending), [], 0
+        await self._writer.write(data)
+
+    async def finish(self, batch: Batch, name: str, now: float) -> File | None:
+        """Make the blob durable and describe it; None without a line."""
+        if not self.lines:
+            return None
+        if self._pending:
+            await self._write()
+        assert self._writer is not None  # noqa: S101 - a line was written
+        blob = await self._writer.commit()
+        life = batch.output_expires_after
+        return File(
+            id=output_file_id(blake2b(f"{batch.id} {name}".encode(), digest_size=16).digest()),
+            account=batch.account,
+            purpose=Purpose.BATCH_OUTPUT,
+            filename=f"{batch.id}_{name}.jsonl",
+            bytes=blob.bytes,
+            digest=blob.digest,
+            blob=blob.key,
+            created_at=now,
+            expires_at=now + life if life is not None else None,
+        )
+
+    async def abort(self) -> None:
+        """Leave nothing half written."""
+        if self._writer is not None:
+            await self._writer.abort()
+
+
+@dataclass(slots=True)
+class Sums:
+    """What the two files hold, counted while they are written."""
+
+    completed: int = 0
+    failed: int = 0
+    usage: Usage = ZERO
+
+    def count(self, record: Record) -> None:
+        """Count one line."""
+        if record.ok:
+            self.completed += 1
+            self.usage += record.usage
+        else:
+            self.failed += 1
+
+
+class Deliverer:
+    """Writes the result files of stopping batches and moves them to their verdict."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        journal: Journal,
+        clock: Clock,
+        max_line_bytes: int,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._journal = journal
+        self._clock = clock
+        self._max_line_bytes = max_line_bytes
+
+    async def deliver(self, batch: Batch) -> None:
+        """Write both files, then move the batch, in this order.
+
+        Raises BlobMissing and StorageFull; may be run again after either.
+        """
+        output = ResultFile(self._blobs, f"results/{batch.id}/output.jsonl")
+        error = ResultFile(self._blobs, f"results/{batch.id}/error.jsonl")
+        faultpoint.passed("deliver.before_output")
+        try:
+            sums = await self._write_lines(batch, output, error)
+            await self._close(batch, output, error, sums)
+        finally:
+            await output.abort()
+            await error.abort()
+        await self._journal.drop(batch.id)
+
+    async def _write_lines(self, batch: Batch, output: ResultFile, error: ResultFile) -> Sums:
+        sums = Sums()
+        for shard in await self._store.shards.of_batch(batch.id):
+            async for record in self._records(batch, shard):
+                sums.count(record)
+                await (output if record.ok else error).add(record.line)
+        return sums
+
+    async def _records(self, batch: Batch, shard: Shard) -> AsyncIterator[Record]:
+        """One record for every line of the shard, in order."""
+        settled = (await self._journal.read(batch.id, shard.index)).records
+        if len(settled) == shard.lines:
+            for number in sorted(settled):
+                yield settled[number]
+            return
+        async for number, custom_id in self._read_ids(batch, shard):
+            yield settled.get(number) or _undone(batch, number, custom_id)
+
+    async def _read_ids(self, batch: Batch, shard: Shard) -> AsyncIterator[tuple[int, bytes]]:
+        file = await self._store.files.get(batch.account, batch.input_file_id)
+        key = file.blob if file is not None else ""
+        async for raw in read_lines(self._blobs, key, shard, self._max_line_bytes):
+            if raw.data is not None:
+                yield raw.number, parse_request(raw.data).custom_id
+
+    async def _close(self, batch: Batch, output: ResultFile, error: ResultFile, sums: Sums) -> None:
+        now = self._clock.now()
+        output_file = await output.finish(batch, "output", now)
+        faultpoint.passed("deliver.after_output")
+        error_file = await error.finish(batch, "error", now)
+        faultpoint.passed("deliver.after_error")
+        after = replace(
+            advance(batch, Event.DELIVERED, now),
+            counts=Counts(sums.completed + sums.failed, sums.completed, sums.failed),
+            usage=sums.usage,
+            output_file_id=output_file.id if output_file else None,
+            error_file_id=error_file.id if error_file else None,
+        )
+        files = [file for file in (output_file, error_file) if file is not None]
+        if await self._store.batches.deliver(batch, after, files):
+            faultpoint.passed("deliver.after_stored")
+            _log_delivery(after)
+
+
+def _log_delivery(batch: Batch) -> None:
+    log.info(
+        Fact.BATCH_DELIVERED,
+        batch_id=batch.id,
+        status=batch.status,
+        completed=batch.counts.completed,
+        failed=batch.counts.failed,
+    )
+
+
+def _undone(batch: Batch, number: int, custom_id: bytes) -> Record:
+    code, message = _UNDONE[batch.verdict or Status.CANCELLED]
+    line = error_line(batch.id, number, custom_id, code=code, message=message)
+    return Record(number, False, ZERO, line)

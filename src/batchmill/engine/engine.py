@@ -1,0 +1,59 @@
+"""The engine: the dispatcher, and the beats beside it, started and stopped together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from batchmill.engine.dispatcher import Dispatcher
+from batchmill.ports import Clock
+from batchmill.telemetry import Fact, get_logger
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Work that is repeated every ``seconds``, whether the last time failed or not."""
+
+    seconds: float
+    work: Callable[[], Awaitable[None]]
+
+
+class Engine:
+    """Runs batches until it is told to stop."""
+
+    def __init__(self, dispatcher: Dispatcher, beats: Sequence[Beat], clock: Clock) -> None:
+        self._dispatcher = dispatcher
+        self._beats = beats
+        self._clock = clock
+
+    def wake(self) -> None:
+        """Something changed in the store: look."""
+        self._dispatcher.wake()
+
+    async def run(self, stop: asyncio.Event, grace: Callable[[], float]) -> None:
+        """Work until ``stop`` is set, then wait for what is in flight up to ``grace()`` seconds.
+
+        Raises what the store raises at the start.
+        """
+        log.info(Fact.ENGINE_STARTED)
+        dispatching = asyncio.create_task(self._dispatcher.run())
+        beating = [asyncio.create_task(self._beat(beat)) for beat in self._beats]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({dispatching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await self._dispatcher.stop(grace())
+            await dispatching
+        finally:
+            for task in (*beating, stopping):
+                task.cancel()
+            await asyncio.gather(*beating, stopping, return_exceptions=True)
+        log.info(Fact.ENGINE_STOPPED)
+
+    async def _beat(self, beat: Beat) -> None:
+        while True:
+            try:
+                await beat.work()
+            except Exception:
+                log.exception(Fact.BEAT_FAILED)
+            await self._clock.sleep(beat.seconds)

@@ -1,0 +1,333 @@
+"""A lane: the slots of one model, over all of its upstreams.
+
+Slots belong to the model, not to a shard: a line is handed to an upstream the
+moment it has a slot free, whichever shard or batch it comes from. What follows
+an answer is decided by the rules in ``domain``; this module carries it out.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from batchmill import faultpoint
+from batchmill.domain.ids import line_id
+from batchmill.domain.lines import rewrite_body
+from batchmill.domain.pacing import Pace, on_rejected, on_success, on_trouble
+from batchmill.domain.results import UPSTREAM_CODE, Answer, error_line, judge, output_line
+from batchmill.domain.retry import Again, RetryPolicy, after_fault, is_retried_status
+from batchmill.domain.usage import ZERO
+from batchmill.engine.active import ActiveShard, Job
+from batchmill.ports import Clock, FaultKind, Record, Reply, Transport, TransportFault
+from batchmill.telemetry import EngineMetrics, Fact, get_logger
+
+log = get_logger()
+
+_TOO_MANY = 429
+_DOWN_STATUSES = frozenset({502, 503, 504})
+_LOOKAHEAD = 2
+
+# The stop of the batch aborts what is in flight at the deadline; the request's
+# own timeout is only there should that stop be late.
+_DEADLINE_SLACK = 5.0
+
+_FAULT_TEXT = {
+    FaultKind.UNREACHABLE: "The upstream could not be reached.",
+    FaultKind.RESET: "The upstream closed the connection before its whole answer was there.",
+    FaultKind.TIMEOUT: "The upstream did not answer in time.",
+    FaultKind.TOO_LARGE: "The upstream's answer is larger than max_answer_bytes allows.",
+    FaultKind.GARBLED: "The upstream's answer is not HTTP.",
+}
+
+
+class Upstream:
+    """One model server as a lane sees it: a transport, a pace, and slots.
+
+    ``model`` is the name that is sent, None for the line's own; ``drop`` names
+    the keys of a body that are not sent.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        transport: Transport,
+        *,
+        max_in_flight: int,
+        weight: float = 1.0,
+        model: str | None = None,
+        drop: frozenset[str] = frozenset(),
+    ) -> None:
+        self.name = name
+        self.transport = transport
+        self.weight = weight
+        self.model = model
+        self.drop = drop
+        self.pace = Pace.full(max_in_flight)
+        self.in_flight = 0
+        self.parked: list[asyncio.Future[Job]] = []
+
+    def load(self) -> float:
+        """How busy it is for its weight; the least loaded one gets the next line."""
+        return (self.in_flight + 1) / self.weight
+
+
+class Lane:
+    """The way of a model's lines: a queue in front of its upstreams' slots."""
+
+    def __init__(
+        self,
+        model: str,
+        upstreams: Sequence[Upstream],
+        *,
+        policy: RetryPolicy,
+        clock: Clock,
+        jitter: Callable[[], float],
+        metrics: EngineMetrics,
+    ) -> None:
+        self.model = model
+        self._upstreams = tuple(upstreams)
+        self._policy = policy
+        self._clock = clock
+        self._jitter = jitter
+        self._metrics = metrics
+        self._settled_ok = metrics.lines_settled.labels(model=model, outcome="completed")
+        self._settled_bad = metrics.lines_settled.labels(model=model, outcome="failed")
+        self._ready: deque[Job] = deque()
+        self._resting: dict[Job, asyncio.Task[None]] = {}
+        self._slots: set[asyncio.Task[None]] = set()
+        self._alarms: set[asyncio.Task[None]] = set()
+        self.promised = 0
+
+    def wanted(self) -> int:
+        """How many more lines would keep every slot busy; ``promised`` ones are on their way."""
+        slots = sum(one.pace.limit for one in self._upstreams)
+        return slots * _LOOKAHEAD - self.promised - len(self._ready)
+
+    def offer(self, job: Job) -> None:
+        """Queue a line behind the others."""
+        self._ready.append(job)
+        self._pump()
+
+    def purge(self, active: ActiveShard) -> None:
+        """Forget the lines of a stopped shard that are not in flight."""
+        mine = [job for job in self._ready if job.active is active]
+        if mine:
+            self._ready = deque(job for job in self._ready if job.active is not active)
+        for job in [job for job in self._resting if job.active is active]:
+            self._resting.pop(job).cancel()
+            mine.append(job)
+        for job in mine:
+            active.end(job)
+
+    def observe(self) -> None:
+        """Show how many requests are in flight now."""
+        for upstream in self._upstreams:
+            self._metrics.in_flight.labels(upstream=upstream.name).set(upstream.in_flight)
+
+    async def close(self) -> None:
+        """End every slot. The lines' shards were stopped before."""
+        tasks = [*self._slots, *self._alarms, *self._resting.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for upstream in self._upstreams:
+            await upstream.transport.close()
+
+    # --- handing lines to slots ---
+
+    def _choose(self) -> Upstream | None:
+        """The least loaded upstream that may take a line now."""
+        now = self._clock.now()
+        best: Upstream | None = None
+        for one in self._upstreams:
+            may = one.in_flight < (one.pace.limit if not one.pace.pauses else one.pace.allowed(now))
+            if may and (best is None or one.load() < best.load()):
+                best = one
+        return best
+
+    def _pump(self) -> None:
+        """Hand queued lines out while slots are free."""
+        while self._ready:
+            upstream = self._choose()
+            if upstream is None:
+                return
+            upstream.in_flight += 1
+            job = self._ready.popleft()
+            if upstream.parked:
+                upstream.parked.pop().set_result(job)
+            else:
+                slot = asyncio.create_task(self._run_slot(upstream, job))
+                self._slots.add(slot)
+                slot.add_done_callback(self._slot_ended)
+
+    def _slot_ended(self, slot: asyncio.Task[None]) -> None:
+        self._slots.discard(slot)
+        if not slot.cancelled() and (error := slot.exception()) is not None:
+            log.error(Fact.SLOT_BROKE, model=self.model, exc_info=error)
+
+    async def _run_slot(self, upstream: Upstream, job: Job) -> None:
+        """Send lines one after the other, for as long as the lane lives."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        while True:
+            job.task = task
+            await self._carry(upstream, job)
+            upstream.in_flight -= 1
+            if self._ready and self._choose() is upstream:
+                upstream.in_flight += 1
+                job = self._ready.popleft()
+                continue
+            turn: asyncio.Future[Job] = loop.create_future()
+            upstream.parked.append(turn)
+            self._pump()
+            job = await turn
+
+    # --- one line at one upstream ---
+
+    async def _carry(self, upstream: Upstream, job: Job) -> None:
+        """Send a line and act on what comes back. Never raises for a line's own fault."""
+        active = job.active
+        left = active.deadline - self._clock.now()
+        if active.is_stopped or left <= 0:
+            active.end(job)
+            return
+        active.in_flight.add(job)
+        active.segment.mark_sent(job.number)
+        faultpoint.passed("line.before_sent")
+        try:
+            body = rewrite_body(job.body, drop=upstream.drop, model=upstream.model)
+            key = line_id(active.batch_id, job.number)
+            reply = await upstream.transport.send(active.path, body, key, left + _DEADLINE_SLACK)
+        except TransportFault as fault:
+            self._on_fault(upstream, job, fault)
+        except asyncio.CancelledError:
+            self._on_abort(job)
+        else:
+            faultpoint.passed("line.after_answer")
+            self._on_reply(upstream, job, reply)
+
+    def _on_abort(self, job: Job) -> None:
+        """Cancelled: by the stop of its shard, which the slot survives, or with the lane."""
+        job.active.end(job)
+        task = asyncio.current_task()
+        if job.active.is_stopped and task is not None and job.task is task:
+            task.uncancel()
+            return
+        raise asyncio.CancelledError
+
+    def _on_reply(self, upstream: Upstream, job: Job, reply: Reply) -> None:
+        answer = judge(reply.status, reply.body)
+        if answer.fault is None and not is_retried_status(answer.status):
+            if not upstream.pace.is_settled:
+                self._repace(upstream, on_success(upstream.pace))
+            self._settle(job, answer)
+            return
+        self._note_trouble(upstream, answer.status)
+        if upstream.pace.is_down and answer.status in _DOWN_STATUSES:
+            self._wait_for_upstream(job)
+        elif (again := self._again(job, answer.status, reply.retry_after)) is not None:
+            self._retry(job, again, reason=str(answer.status))
+        else:
+            self._settle(job, answer)
+
+    def _on_fault(self, upstream: Upstream, job: Job, fault: TransportFault) -> None:
+        is_certain = fault.kind is FaultKind.UNREACHABLE
+        if is_certain or fault.kind is FaultKind.RESET:
+            self._trouble(upstream, is_certain=is_certain)
+        if is_certain:
+            self._wait_for_upstream(job)
+            return
+        again = self._again(job, None, None) if fault.kind is not FaultKind.TOO_LARGE else None
+        if again is not None:
+            self._retry(job, again, reason=fault.kind)
+        else:
+            self._settle_unanswered(job, _FAULT_TEXT[fault.kind])
+
+    def _again(self, job: Job, status: int | None, retry_after: float | None) -> Again | None:
+        return after_fault(
+            self._policy,
+            job.tries,
+            status=status,
+            retry_after=retry_after,
+            now=self._clock.now(),
+            deadline=job.active.deadline,
+            jitter=self._jitter(),
+        )
+
+    # --- what became of the line ---
+
+    def _settle(self, job: Job, answer: Answer) -> None:
+        if answer.fault is not None:
+            self._settle_unanswered(job, f"The upstream sent {answer.fault}.")
+            return
+        line = output_line(job.active.batch_id, job.number, job.custom_id, answer)
+        ok = answer.is_success
+        (self._settled_ok if ok else self._settled_bad).inc()
+        job.active.settle(job, Record(job.number, ok, answer.usage if ok else ZERO, line))
+
+    def _settle_unanswered(self, job: Job, message: str) -> None:
+        line = error_line(
+            job.active.batch_id, job.number, job.custom_id, code=UPSTREAM_CODE, message=message
+        )
+        self._settled_bad.inc()
+        job.active.settle(job, Record(job.number, False, ZERO, line))
+
+    def _retry(self, job: Job, again: Again, *, reason: str) -> None:
+        """Offer the line once more when its time has come."""
+        self._metrics.lines_retried.labels(model=self.model, reason=reason).inc()
+        log.debug(
+            Fact.LINE_RETRIED, batch_id=job.active.batch_id, line=job.number, reason=str(reason)
+        )
+        job.tries = again.tries
+        wait = again.at - self._clock.now()
+        task = asyncio.create_task(self._offer_later(job, wait))
+        self._resting[job] = task
+        job.active.rest(job)
+
+    async def _offer_later(self, job: Job, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        del self._resting[job]
+        if job.active.is_stopped:
+            job.active.end(job)
+        else:
+            self.offer(job)
+
+    def _wait_for_upstream(self, job: Job) -> None:
+        """The line goes back to the front of the queue, as if it had not been sent."""
+        job.active.rest(job)
+        if job.active.is_stopped:
+            job.active.end(job)
+        else:
+            self._ready.appendleft(job)
+
+    # --- the upstream's pace ---
+
+    def _note_trouble(self, upstream: Upstream, status: int) -> None:
+        if status in (_TOO_MANY, 503):
+            self._repace(upstream, on_rejected(upstream.pace, self._clock.now()))
+        if status in _DOWN_STATUSES:
+            self._trouble(upstream, is_certain=False)
+        elif upstream.pace.troubles:
+            # Whatever it says, it is there to say it.
+            self._repace(upstream, on_success(upstream.pace))
+
+    def _trouble(self, upstream: Upstream, *, is_certain: bool) -> None:
+        now = self._clock.now()
+        pace = on_trouble(upstream.pace, now, is_certain=is_certain, jitter=self._jitter())
+        if pace.pauses > upstream.pace.pauses:
+            alarm = asyncio.create_task(self._pump_after(pace.paused_until - now))
+            self._alarms.add(alarm)
+            alarm.add_done_callback(self._alarms.discard)
+        self._repace(upstream, pace)
+
+    async def _pump_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._pump()
+
+    def _repace(self, upstream: Upstream, pace: Pace) -> None:
+        was_down, upstream.pace = upstream.pace.is_down, pace
+        if pace.is_down != was_down:
+            fact = Fact.UPSTREAM_PAUSED if pace.is_down else Fact.UPSTREAM_RESUMED
+            log.warning(fact, model=self.model, upstream=upstream.name)
+            self._metrics.upstream_up.labels(upstream=upstream.name).set(not pace.is_down)
+        if was_down and not pace.is_down:
+            self._pump()

@@ -1,0 +1,119 @@
+"""Planning: an input file becomes shards, or the list of all that is wrong with it.
+
+The file is streamed once; memory is bounded by one line and the set of ids.
+Shards and the move of the status are stored in one transaction.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from batchmill import faultpoint
+from batchmill.domain.batch import Batch, Event, LineError, advance
+from batchmill.domain.file import File
+from batchmill.domain.limits import Limits
+from batchmill.domain.lines import FileCheck, LineCutter, LineRules, RawLine
+from batchmill.domain.shards import Shard, ShardCutter
+from batchmill.ports import Blobs, Clock, Store
+from batchmill.telemetry import Fact, get_logger
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSize:
+    """How large a shard may become: in lines, and in bytes unless one line alone is larger."""
+
+    lines: int
+    bytes: int
+
+
+class Planner:
+    """Turns validating batches into running or failed ones."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        clock: Clock,
+        rules: LineRules,
+        shard_size: ShardSize,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._rules = rules
+        self._shard_size = shard_size
+
+    async def plan(self, batch: Batch) -> None:
+        """Validate the batch's input and store its shards, or why it failed.
+
+        Does nothing if the batch was cancelled meanwhile. Raises BlobMissing
+        and StorageFull.
+        """
+        file = await self._store.files.get(batch.account, batch.input_file_id)
+        if file is None or file.is_expired(self._clock.now()):
+            await self._reject(batch, (_no_file(batch.input_file_id),))
+            return
+        reading = _Reading(batch, file, self._rules, self._shard_size)
+        async for chunk in self._blobs.read(file.blob):
+            await asyncio.to_thread(reading.feed, chunk)
+        errors = reading.finish()
+        if errors:
+            await self._reject(batch, errors)
+        else:
+            await self._accept(batch, reading)
+
+    async def _reject(self, batch: Batch, errors: tuple[LineError, ...]) -> None:
+        failed = replace(advance(batch, Event.REJECTED, self._clock.now()), errors=errors)
+        if await self._store.batches.move(batch, failed):
+            log.info(Fact.BATCH_REJECTED, batch_id=batch.id, errors=len(errors))
+
+    async def _accept(self, batch: Batch, reading: "_Reading") -> None:
+        planned = advance(batch, Event.PLANNED, self._clock.now())
+        models = reading.check.models
+        planned = replace(planned, model=models[0] if len(models) == 1 else None)
+        faultpoint.passed("plan.before_stored")
+        if await self._store.batches.plan(batch, planned, reading.shards):
+            faultpoint.passed("plan.after_stored")
+            log.info(
+                Fact.BATCH_PLANNED,
+                batch_id=batch.id,
+                lines=sum(shard.lines for shard in reading.shards),
+                shards=len(reading.shards),
+            )
+
+
+class _Reading:
+    """One pass over an input file. Fed from a thread, one chunk at a time."""
+
+    def __init__(self, batch: Batch, file: File, rules: LineRules, size: ShardSize) -> None:
+        limits: Limits = rules.limits
+        self.check = FileCheck(replace(rules, endpoint=batch.endpoint), file_bytes=file.bytes)
+        self.shards: list[Shard] = []
+        self._bytes = file.bytes
+        self._lines = LineCutter(limits.max_line_bytes)
+        self._shards = ShardCutter(batch.id, max_lines=size.lines, max_bytes=size.bytes)
+
+    def feed(self, chunk: bytes) -> None:
+        self._take(self._lines.feed(chunk))
+
+    def finish(self) -> tuple[LineError, ...]:
+        self._take(self._lines.finish())
+        self._keep(self._shards.finish(self._bytes))
+        return self.check.finish()
+
+    def _take(self, raws: list[RawLine]) -> None:
+        for raw in raws:
+            line = self.check.check(raw)
+            if line is not None:
+                self._keep(self._shards.add(line))
+
+    def _keep(self, shard: Shard | None) -> None:
+        if shard is not None:
+            self.shards.append(shard)
+
+
+def _no_file(file_id: str) -> LineError:
+    message = f"Cannot find file {file_id}, or organization default does not have access to it."
+    return LineError("invalid_request", message, "file_id")

@@ -1,0 +1,19 @@
+"""The lines of a shard, read from the input's blob."""
+
+from collections.abc import AsyncIterator
+
+from batchmill.domain.lines import LineCutter, RawLine
+from batchmill.domain.shards import Shard
+from batchmill.ports import Blobs
+
+
+async def read_lines(
+    blobs: Blobs, blob: str, shard: Shard, max_line_bytes: int
+) -> AsyncIterator[RawLine]:
+    """The requests of ``shard`` in order, numbered as in the whole file; raises BlobMissing."""
+    cutter = LineCutter(max_line_bytes, start=shard.start, first_line=shard.first_line)
+    async for chunk in blobs.read(blob, shard.start, shard.end):
+        for raw in cutter.feed(chunk):
+            yield raw
+    for raw in cutter.finish():
+        yield raw

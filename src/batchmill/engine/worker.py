@@ -1,0 +1,203 @@
+"""The worker: runs shards on the lanes of the models that their lines ask for.
+
+A shard's run reads its byte range, skips the lines that earlier attempts have
+settled, feeds the rest to the lanes, and closes the shard in the store when
+every line is durable in the journal.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from batchmill import faultpoint
+from batchmill.domain.lines import parse_request
+from batchmill.engine.active import ActiveShard, Job
+from batchmill.engine.budget import Budget
+from batchmill.engine.lane import Lane
+from batchmill.engine.reading import read_lines
+from batchmill.ports import Blobs, Clock, Journal, ShardEnd, ShardRun, ShardStore
+from batchmill.telemetry import Fact, get_logger
+
+log = get_logger()
+
+# The event loop gets a turn after so many lines of feeding.
+_BREATH = 64
+
+
+class ShardBroken(Exception):
+    """The input no longer holds what the plan says: its bytes were changed behind our back."""
+
+
+class Promise:
+    """Lines that lanes are told of before they are read, so that they do not ask for more."""
+
+    def __init__(self, lanes: list[Lane], lines: int) -> None:
+        self._lanes = lanes
+        self._left = lines
+        for lane in lanes:
+            lane.promised += lines
+
+    def keep_one(self) -> None:
+        """One line is about to be offered, or needs no sending."""
+        if self._left:
+            self._take(1)
+
+    def release(self) -> None:
+        """What is left of the promise will not be kept."""
+        self._take(self._left)
+
+    def _take(self, lines: int) -> None:
+        self._left -= lines
+        for lane in self._lanes:
+            lane.promised -= lines
+
+
+class LocalWorker:
+    """Runs shards in this process. ``lane_of`` finds a model's lane, making it if need be."""
+
+    def __init__(
+        self,
+        *,
+        blobs: Blobs,
+        journal: Journal,
+        shards: ShardStore,
+        lane_of: Callable[[str], Lane],
+        budget: Budget,
+        clock: Clock,
+        max_line_bytes: int,
+    ) -> None:
+        self._blobs = blobs
+        self._journal = journal
+        self._shards = shards
+        self._lane_of = lane_of
+        self._budget = budget
+        self._clock = clock
+        self._max_line_bytes = max_line_bytes
+        self._active: set[ActiveShard] = set()
+        self._cancelled: set[str] = set()
+        self._is_stopping = False
+
+    def wanted(self, model: str) -> int:
+        """How many more lines this model's slots could use now."""
+        return 0 if self._is_stopping else self._lane_of(model).wanted()
+
+    async def run(self, run: ShardRun) -> ShardEnd:
+        """Run a shard to its end. Raises BlobMissing, OSError, ShardBroken, StorageFull."""
+        promise = Promise([self._lane_of(model) for model in run.shard.models], run.shard.lines)
+        try:
+            before = await self._journal.read(run.shard.batch_id, run.shard.index)
+            active = ActiveShard(run, before, self._budget)
+            active.segment = await self._journal.open(run.shard, active.note_durable)
+            return await self._run_active(active, promise)
+        finally:
+            promise.release()
+
+    async def _run_active(self, active: ActiveShard, promise: "Promise") -> ShardEnd:
+        self._active.add(active)
+        if self._is_stopping or active.batch_id in self._cancelled:
+            active.stop()
+        try:
+            await self._feed_until_stopped(active, promise)
+            await active.over.wait()
+        finally:
+            self._active.discard(active)
+            self._halt([active])
+            active.abort()
+            await active.segment.close()
+        return await self._close(active)
+
+    async def _close(self, active: ActiveShard) -> ShardEnd:
+        """Tell the store: done where every line is settled, else how far it came."""
+        tally = active.tally()
+        if active.settled < active.run.shard.lines:
+            await self._shards.tally([tally])
+            return ShardEnd.STOPPED
+        faultpoint.passed("shard.before_closed")
+        await self._shards.close(tally)
+        faultpoint.passed("shard.after_closed")
+        return ShardEnd.FINISHED
+
+    # --- feeding ---
+
+    async def _feed_until_stopped(self, active: ActiveShard, promise: "Promise") -> None:
+        """Feed every line, or give up feeding when the shard is stopped meanwhile."""
+        feeding = asyncio.create_task(self._feed(active, promise))
+        over = asyncio.create_task(active.over.wait())
+        try:
+            await asyncio.wait({feeding, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
+            if not feeding.done():
+                feeding.cancel()
+            await asyncio.wait({feeding})
+        if not feeding.cancelled():
+            feeding.result()
+
+    async def _feed(self, active: ActiveShard, promise: "Promise") -> None:
+        shard = active.run.shard
+        fed = 0
+        async for raw in read_lines(
+            self._blobs, active.run.input_blob, shard, self._max_line_bytes
+        ):
+            fed += 1
+            promise.keep_one()
+            if raw.data is not None and raw.number not in active.before.records:
+                await self._feed_line(active, raw.number, raw.data)
+            if fed % _BREATH == 0:
+                await asyncio.sleep(0)
+        if fed != shard.lines:
+            raise ShardBroken(f"shard {shard.index} holds {fed} lines, not {shard.lines}")
+        active.feeding_ended()
+
+    async def _feed_line(self, active: ActiveShard, number: int, data: bytes) -> None:
+        request = parse_request(data)
+        await self._journal.roomy()
+        await self._budget.take(len(request.body))
+        job = Job(active, number, request.custom_id, request.body)
+        active.feed(job)
+        self._lane_of(request.model).offer(job)
+
+    # --- progress and stopping ---
+
+    async def report(self) -> None:
+        """Write down how far every running shard is."""
+        await self._shards.tally([active.tally() for active in self._active])
+
+    async def cancel(self, batch_id: str, grace: float) -> None:
+        """Send nothing more of this batch; abort what is in flight after ``grace`` seconds."""
+        self._cancelled.add(batch_id)
+        mine = [active for active in self._active if active.batch_id == batch_id]
+        self._halt(mine)
+        await self._wait_or_abort(mine, grace)
+
+    async def stop(self, grace: float) -> None:
+        """Stop sending, wait up to ``grace`` for what is in flight, then abort it."""
+        self._is_stopping = True
+        mine = list(self._active)
+        log.info(Fact.STOP_REQUESTED, shards=len(mine), grace=grace)
+        self._halt(mine)
+        await self._wait_or_abort(mine, grace)
+
+    def _halt(self, actives: Iterable[ActiveShard]) -> None:
+        for active in actives:
+            active.stop()
+            for model in active.run.shard.models:
+                self._lane_of(model).purge(active)
+
+    async def _wait_or_abort(self, actives: list[ActiveShard], grace: float) -> None:
+        if not actives:
+            return
+        ended = asyncio.create_task(_all_over(actives))
+        patience = asyncio.create_task(self._clock.sleep(grace))
+        try:
+            await asyncio.wait({ended, patience}, return_when=asyncio.FIRST_COMPLETED)
+            for active in actives:
+                active.abort()
+            await ended
+        finally:
+            ended.cancel()
+            patience.cancel()
+
+
+async def _all_over(actives: Iterable[ActiveShard]) -> None:
+    for active in actives:
+        await active.over.wait()

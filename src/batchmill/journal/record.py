@@ -1,0 +1,61 @@
+"""The bytes of a journal: one line a record, each with a checksum of its own.
+
+    crc32 kind number input output cached reasoning line     a settled line; kind o or e
+    s number                                                  a line that is about to be sent
+
+Only whole lines with a right checksum are read, and nothing after the first
+bad one: what a crash tore is as if it had never been written.
+"""
+
+from collections.abc import Iterable
+from zlib import crc32
+
+from batchmill.domain.usage import ZERO, Usage
+from batchmill.ports import Record
+
+_SENT = b"s "
+_NO_USAGE = b" 0 0 0 0 "
+
+
+def encode_record(record: Record) -> bytes:
+    """The journal line of a settled line."""
+    usage = record.usage
+    numbers = (
+        _NO_USAGE
+        if usage is ZERO
+        else b" %d %d %d %d " % (usage.input, usage.output, usage.cached, usage.reasoning)
+    )
+    head = b"%c %d" % (b"o" if record.ok else b"e", record.number)
+    text = b"".join((head, numbers, record.line))
+    return b"%08x %b\n" % (crc32(text), text)
+
+
+def encode_sent(number: int) -> bytes:
+    """The journal line that says a line is about to be sent."""
+    return b"s %d\n" % number
+
+
+def decode_lines(lines: Iterable[bytes]) -> tuple[list[Record], list[int]]:
+    """The settled records and the sent numbers, up to the first line that is not whole."""
+    records: list[Record] = []
+    sent: list[int] = []
+    for line in lines:
+        try:
+            if line.startswith(_SENT) and line.endswith(b"\n"):
+                sent.append(int(line[2:-1]))
+            else:
+                records.append(_decode_record(line))
+        except ValueError:
+            break
+    return records, sent
+
+
+def _decode_record(line: bytes) -> Record:
+    if not line.endswith(b"\n") or line[8:9] != b" ":
+        raise ValueError("torn")
+    text = line[9:-1]
+    if int(line[:8], 16) != crc32(text):
+        raise ValueError("torn")
+    kind, number, used_in, used_out, cached, reasoning, rest = text.split(b" ", 6)
+    usage = Usage(int(used_in), int(used_out), int(cached), int(reasoning))
+    return Record(int(number), kind == b"o", usage, rest)

@@ -1,0 +1,261 @@
+"""Batches: create, retrieve, list, cancel.
+
+Creating is one row; everything else about a batch is the engine's, which is
+woken after each change. A status moves by compare-and-swap alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from secrets import token_bytes
+
+import msgspec
+
+from batchmill.domain import ids
+from batchmill.domain.batch import Batch, Event, IllegalEvent, Status, advance
+from batchmill.domain.catalog import TEST_ENDPOINT, Catalog
+from batchmill.domain.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
+from batchmill.domain.file import Purpose
+from batchmill.domain.limits import DAY, Limits, Profile, parse_window
+from batchmill.ports import (
+    BatchQuery,
+    Clock,
+    CursorUnknown,
+    Idempotency,
+    IdempotencyMismatch,
+    Page,
+    Progress,
+    Store,
+    TooManyUnfinished,
+    UnfinishedCap,
+)
+from batchmill.service.caller import Caller
+from batchmill.service.files import check_expires_after
+from batchmill.service.metadata import check_metadata
+from batchmill.service.models import supported_endpoints
+from batchmill.service.outlook import Outlook, foresee
+from batchmill.service.refusals import (
+    invalid_value,
+    is_plausible_id,
+    require_text,
+    shorten,
+)
+from batchmill.telemetry import Fact, get_logger
+
+_log = get_logger()
+
+ProgressSource = Callable[[str], Progress | None]
+"""What the engine last wrote down about a batch's progress, by batch id."""
+
+_MAX_KEY_CHARS = 255
+_MAX_FILE_ID_CHARS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSpec:
+    """What the caller asks for; ``output_expires_after`` is seconds from a result file's birth."""
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str
+    metadata: Mapping[str, str] | None = None
+    output_expires_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What batches are measured against."""
+
+    catalog: Catalog
+    limits: Limits
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """A batch as it stands now, and what its progress promises."""
+
+    batch: Batch
+    outlook: Outlook
+
+
+class Batches:
+    """The use-cases of batches; ``wake`` tells the engine that there is something to do."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        rules: Rules,
+        wake: Callable[[], None],
+        progress: ProgressSource = lambda _: None,
+    ) -> None:
+        self._rows = store.batches
+        self._files = store.files
+        self._clock = clock
+        self._rules = rules
+        self._wake = wake
+        self._progress = progress
+
+    async def create(self, caller: Caller, spec: BatchSpec, key: str | None = None) -> BatchState:
+        """Store a batch in ``validating``, or answer the one that ``key`` made.
+
+        Raises InvalidRequest; Conflict for a key with other parameters;
+        QuotaExceeded for too many unfinished batches. A missing input file is
+        not refused: the batch fails later.
+        """
+        window = _check_spec(spec, self._rules)
+        await self._check_input(caller, spec.input_file_id)
+        batch = self._new_batch(caller, spec, window)
+        try:
+            stored = await self._rows.create(batch, _idempotency(key, spec), self._caps(spec))
+        except IdempotencyMismatch:
+            message = (
+                f"The idempotency key '{shorten(key)}' was used before with other parameters: "
+                "use a new key for a new batch."
+            )
+            raise Conflict(message, param="idempotency_key", code="idempotency_mismatch") from None
+        except TooManyUnfinished:
+            raise self._too_many(spec) from None
+        if stored.id == batch.id:
+            _log.info(Fact.BATCH_CREATED, batch_id=batch.id, endpoint=batch.endpoint)
+            self._wake()
+        return self._state(stored)
+
+    async def _check_input(self, caller: Caller, file_id: str) -> None:
+        file = await self._files.get(caller.account, file_id) if is_plausible_id(file_id) else None
+        if file is not None and file.purpose is not Purpose.BATCH:
+            message = (
+                f"File '{shorten(file_id)}' has the purpose '{file.purpose}', "
+                "but the input of a batch must have the purpose 'batch'."
+            )
+            raise InvalidRequest(message, param="input_file_id", code="invalid_value")
+
+    def _new_batch(self, caller: Caller, spec: BatchSpec, window: int) -> Batch:
+        now = self._clock.now()
+        return Batch(
+            id=ids.batch_id(token_bytes(16)),
+            account=caller.account,
+            input_file_id=spec.input_file_id,
+            endpoint=spec.endpoint,
+            completion_window=spec.completion_window,
+            status=Status.VALIDATING,
+            created_at=now,
+            expires_at=now + window,
+            metadata=spec.metadata,
+            output_expires_after=spec.output_expires_after,
+        )
+
+    def _caps(self, spec: BatchSpec) -> list[UnfinishedCap]:
+        limits = self._rules.limits
+        caps = [UnfinishedCap(limits.max_unfinished_batches)]
+        if spec.endpoint == TEST_ENDPOINT:
+            caps.append(UnfinishedCap(limits.test_model_max_unfinished, TEST_ENDPOINT))
+        return caps
+
+    def _too_many(self, spec: BatchSpec) -> QuotaExceeded:
+        limits = self._rules.limits
+        test = (
+            f", and at most {limits.test_model_max_unfinished} on {TEST_ENDPOINT}"
+            if spec.endpoint == TEST_ENDPOINT
+            else ""
+        )
+        message = (
+            f"Too many unfinished batches: there may be at most {limits.max_unfinished_batches}"
+            f"{test}. Wait for one to end, or cancel one."
+        )
+        return QuotaExceeded(message, code="too_many_unfinished_batches")
+
+    async def retrieve(self, caller: Caller, batch_id: str) -> BatchState:
+        """The batch; raises NotFound."""
+        return self._state(await self._get(caller, batch_id))
+
+    async def list(self, caller: Caller, query: BatchQuery) -> Page[BatchState]:
+        """A page of the batches of the last days; raises NotFound for an unknown ``after``."""
+        horizon = self._clock.now() - self._rules.limits.list_days * DAY
+        since = max(horizon, query.created_after or horizon)
+        try:
+            page = await self._rows.list(caller.account, replace(query, created_after=since))
+        except CursorUnknown:
+            raise unknown_batch(query.after or "", param="after") from None
+        return Page(tuple(self._state(batch) for batch in page.items), page.has_more)
+
+    async def cancel(self, caller: Caller, batch_id: str) -> BatchState:
+        """Ask a batch to stop; raises NotFound, and Conflict where it has ended or is ending."""
+        while True:
+            before = await self._get(caller, batch_id)
+            after = _cancelled(before, self._clock.now())
+            if after is before:
+                return self._state(before)
+            if await self._rows.move(before, after):
+                _log.info(Fact.BATCH_CANCEL_REQUESTED, batch_id=batch_id)
+                self._wake()
+                return self._state(after)
+
+    async def _get(self, caller: Caller, batch_id: str) -> Batch:
+        plausible = is_plausible_id(batch_id)
+        batch = await self._rows.get(caller.account, batch_id) if plausible else None
+        if batch is None:
+            raise unknown_batch(batch_id)
+        return batch
+
+    def _state(self, batch: Batch) -> BatchState:
+        progress = None if batch.status.is_terminal else self._progress(batch.id)
+        return BatchState(batch, foresee(batch, progress, self._clock.now()))
+
+
+def unknown_batch(batch_id: str, param: str | None = None) -> NotFound:
+    """There is no such batch for this caller."""
+    return NotFound(f"No batch found with id '{shorten(batch_id)}'.", param=param)
+
+
+def _check_spec(spec: BatchSpec, rules: Rules) -> int:
+    """Seconds of the completion window; raises InvalidRequest for what cannot be asked for."""
+    require_text(spec.input_file_id, low=1, high=_MAX_FILE_ID_CHARS, param="input_file_id")
+    supported = supported_endpoints(rules.catalog)
+    if spec.endpoint not in supported:
+        raise invalid_value(spec.endpoint, supported, "endpoint")
+    window = parse_window(spec.completion_window, rules.profile, rules.limits)
+    if window is None:
+        raise _bad_window(spec.completion_window, rules)
+    check_metadata(spec.metadata or {}, rules.profile)
+    if spec.output_expires_after is not None:
+        param = "output_expires_after.seconds"
+        check_expires_after(spec.output_expires_after, rules.limits, param=param)
+    return window
+
+
+def _bad_window(window: str, rules: Rules) -> InvalidRequest:
+    limits = rules.limits
+    if rules.profile is Profile.OPENAI and limits.completion_window_min == DAY:
+        return invalid_value(window, ["24h"], "completion_window")
+    low, high = _spell(limits.completion_window_min), _spell(limits.completion_window_max)
+    message = (
+        f"Invalid 'completion_window': expected a whole number with 'h' or 'd' "
+        f"from {low} to {high}, but got '{shorten(window)}' instead."
+    )
+    return InvalidRequest(message, param="completion_window", code="invalid_value")
+
+
+def _spell(seconds: int) -> str:
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _idempotency(key: str | None, spec: BatchSpec) -> Idempotency | None:
+    if key is None:
+        return None
+    require_text(key, low=1, high=_MAX_KEY_CHARS, param="idempotency_key")
+    text = msgspec.json.encode(spec, order="deterministic")
+    return Idempotency(key, sha256(text).hexdigest())
+
+
+def _cancelled(batch: Batch, now: float) -> Batch:
+    try:
+        return advance(batch, Event.CANCEL_REQUESTED, now)
+    except IllegalEvent as illegal:
+        message = f"Cannot cancel a batch with status '{illegal.status}'."
+        raise Conflict(message) from None

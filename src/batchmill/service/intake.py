@@ -1,0 +1,86 @@
+"""What a stream of bytes must be to become a batch input file.
+
+Only what can never be one is refused here: too large, empty, not UTF-8, a
+first line that is not JSON. Every other fault is found when a batch is
+validated. No more than one line is kept in memory.
+"""
+
+import codecs
+
+import msgspec
+
+from batchmill.domain.errors import InvalidRequest
+from batchmill.domain.limits import Limits
+from batchmill.service.refusals import too_large
+
+_BOM = b"\xef\xbb\xbf"
+_decode = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+class Intake:
+    """Checks the blocks of one file, in order; each method raises what refuses it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._max_bytes = limits.max_file_bytes
+        self._max_line_bytes = limits.max_line_bytes
+        self._size = 0
+        self._tail = b""
+        self._head: bytearray | None = bytearray()
+
+    def feed(self, block: bytes) -> None:
+        """Check the next block; raises TooLarge and InvalidRequest."""
+        self._size += len(block)
+        if self._size > self._max_bytes:
+            raise too_large(self._max_bytes)
+        self._check_text(block)
+        if self._head is not None:
+            self._head += block
+            self._check_head(self._head, is_whole=False)
+
+    def finish(self) -> None:
+        """Check what only the end can tell; raises InvalidRequest."""
+        if self._tail:
+            raise _refusal(f"It is not UTF-8: byte {self._size} ends it within a character.")
+        if self._head is not None:
+            self._check_head(self._head, is_whole=True)
+        if self._head is not None:
+            raise _refusal("The file is empty.")
+
+    def _check_text(self, block: bytes) -> None:
+        data = self._tail + block if self._tail else block
+        try:
+            _, used = codecs.utf_8_decode(data, "strict", False)
+        except UnicodeDecodeError as error:
+            place = self._size - len(data) + error.start + 1
+            raise _refusal(f"It is not UTF-8: byte {place} does not belong.") from None
+        self._tail = data[used:]
+
+    def _check_head(self, head: bytearray, *, is_whole: bool) -> None:
+        """Judge the first line with content once it is whole, and forget it then."""
+        if head.startswith(_BOM):
+            del head[: len(_BOM)]
+        while head:
+            end = head.find(b"\n")
+            if end < 0 and not is_whole:
+                break
+            line = bytes(head[:end] if end >= 0 else head)
+            del head[: end + 1 if end >= 0 else len(head)]
+            if line.strip():
+                _judge(line)
+                self._head = None
+                return
+        if len(head) > self._max_line_bytes:
+            self._head = None  # too long a line; validating a batch says so
+
+
+def _judge(line: bytes) -> None:
+    try:
+        _decode(line)
+    except RecursionError:
+        return  # nested deeper than the decoder goes; validating a batch says so
+    except msgspec.DecodeError:
+        raise _refusal("Its first line is not JSON.") from None
+
+
+def _refusal(reason: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid file format for Batch API. Must be .jsonl. {reason}")

@@ -1,0 +1,106 @@
+"""Batches as rows: what each column holds, and a row read back as a Batch."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from batchmill.domain.batch import Batch, Counts, LineError, Status
+from batchmill.domain.usage import ZERO
+from batchmill.store.tokens import columns_of, usage_of
+
+_NAME_KEY = "ds_name"
+_TIMES = (
+    "in_progress_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+)
+
+
+def new_row(batch: Batch) -> dict[str, Any]:
+    """Every column of a batch that was just created, but those of its idempotency key."""
+    metadata = batch.metadata
+    name = None if metadata is None else metadata.get(_NAME_KEY)
+    return {
+        "id": batch.id,
+        "account": batch.account,
+        "input_file_id": batch.input_file_id,
+        "endpoint": batch.endpoint,
+        "completion_window": batch.completion_window,
+        "created_at": batch.created_at,
+        "expires_at": batch.expires_at,
+        "output_expires_after": batch.output_expires_after,
+        "name": None if name is None else fold(name),
+        "metadata": None if metadata is None else json.dumps(dict(metadata)),
+        **_sums(Counts(), batch=None),
+        **changed_columns(batch),
+    }
+
+
+def changed_columns(batch: Batch) -> dict[str, Any]:
+    """The columns that a move may change. The sums are among them once the batch is terminal."""
+    return {
+        "status": batch.status.value,
+        "verdict": None if batch.verdict is None else batch.verdict.value,
+        "model": batch.model,
+        "errors": _errors_as_text(batch.errors),
+        "output_file_id": batch.output_file_id,
+        "error_file_id": batch.error_file_id,
+        **{name: getattr(batch, name) for name in _TIMES},
+        **(_sums(batch.counts, batch=batch) if batch.status.is_terminal else {}),
+    }
+
+
+def batch_of(row: RowMapping) -> Batch:
+    """The Batch in a row, its sums being those that the query chose."""
+    return Batch(
+        id=row["id"],
+        account=row["account"],
+        input_file_id=row["input_file_id"],
+        endpoint=row["endpoint"],
+        completion_window=row["completion_window"],
+        status=Status(row["status"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        metadata=None if row["metadata"] is None else json.loads(row["metadata"]),
+        output_expires_after=row["output_expires_after"],
+        verdict=None if row["verdict"] is None else Status(row["verdict"]),
+        model=row["model"],
+        errors=_errors_of_text(row["errors"]),
+        counts=Counts(int(row["total"]), int(row["completed"]), int(row["failed"])),
+        usage=usage_of(row),
+        resent=int(row["resent"]),
+        output_file_id=row["output_file_id"],
+        error_file_id=row["error_file_id"],
+        **{name: row[name] for name in _TIMES},
+    )
+
+
+def fold(name: str) -> str:
+    """``name`` as it is searched: without regard to case, alike in every database."""
+    return name.casefold()
+
+
+def _sums(counts: Counts, batch: Batch | None) -> dict[str, int]:
+    return {
+        "total": counts.total,
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "resent": 0 if batch is None else batch.resent,
+        **columns_of(ZERO if batch is None else batch.usage),
+    }
+
+
+def _errors_as_text(errors: Sequence[LineError]) -> str | None:
+    if not errors:
+        return None
+    return json.dumps([[e.code, e.message, e.param, e.line] for e in errors])
+
+
+def _errors_of_text(text: str | None) -> tuple[LineError, ...]:
+    return () if text is None else tuple(LineError(*error) for error in json.loads(text))

@@ -1,0 +1,195 @@
+"""Rows of batches: created once, moved by compare-and-swap, read with their sums.
+
+Until a batch is terminal its counts and usage are the sums over its shards;
+then the columns of its own row hold what was delivered, for good.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Select, bindparam, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from batchmill.domain.batch import Batch
+from batchmill.domain.file import File
+from batchmill.domain.shards import Shard
+from batchmill.ports import (
+    BatchQuery,
+    Idempotency,
+    IdempotencyMismatch,
+    Page,
+    TooManyUnfinished,
+    UnfinishedCap,
+)
+from batchmill.store.batch_rows import batch_of, changed_columns, fold, new_row
+from batchmill.store.database import Database
+from batchmill.store.files import insert_files
+from batchmill.store.paging import beyond, by_creation, page_of, within
+from batchmill.store.shards import insert_shards
+from batchmill.store.tables import UNFINISHED, batches, shards
+
+_SUMMED = ("completed", "failed", "resent")
+_SUMMED_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+_SUMS = ("total", *_SUMMED, *_SUMMED_TOKENS)
+
+# No name is as long; SQLite refuses patterns of more than 50,000 bytes.
+_LONGEST_NEEDLE = 4_000
+
+
+class SqlBatches:
+    """See the port BatchStore; each verb is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self, batch: Batch, idempotency: Idempotency | None, caps: Sequence[UnfinishedCap]
+    ) -> Batch:
+        """Store a new batch, or return the one that this idempotency key made.
+
+        Raises IdempotencyMismatch and TooManyUnfinished.
+        """
+        async with self._database.write() as connection:
+            await self._database.serialize(connection, batch.account)
+            if idempotency is not None:
+                made = await _made_by(connection, batch.account, idempotency)
+                if made is not None:
+                    return made
+            for cap in caps:
+                await _refuse_beyond(connection, batch, cap)
+            await connection.execute(insert(batches), [{**new_row(batch), **_key_of(idempotency)}])
+        return batch
+
+    async def get(self, account: str, batch_id: str) -> Batch | None:
+        """The batch, if it is the account's."""
+        own = {"of_account": account, "with_value": batch_id}
+        async with self._database.read() as connection:
+            row = (await connection.execute(_WITH_ID, own)).mappings().one_or_none()
+        return None if row is None else batch_of(row)
+
+    async def list(self, account: str, query: BatchQuery) -> Page[Batch]:
+        """Batches, newest first; raises CursorUnknown."""
+        statement = list_statement(account, query)
+        async with self._database.read() as connection:
+            if query.after is not None:
+                behind = await beyond(
+                    connection, batches, account=account, after=query.after, descending=True
+                )
+                statement = statement.where(behind)
+            rows = await connection.execute(with_sums(statement, descending=True))
+        return page_of([batch_of(row) for row in rows.mappings()], query.limit)
+
+    async def unfinished(self) -> Sequence[Batch]:
+        """Every batch in a status that is not terminal, of every account, oldest first."""
+        running = select(batches).where(batches.c.status.in_(UNFINISHED))
+        async with self._database.read() as connection:
+            rows = await connection.execute(with_sums(running, descending=False))
+        return [batch_of(row) for row in rows.mappings()]
+
+    async def move(self, before: Batch, after: Batch) -> bool:
+        """Store ``after`` if the stored status is still ``before``'s; whether it was."""
+        async with self._database.write() as connection:
+            return await _swap(connection, before, after)
+
+    async def plan(self, before: Batch, after: Batch, shards: Sequence[Shard]) -> bool:
+        """``move``, and store the shards."""
+        async with self._database.write() as connection:
+            moved = await _swap(connection, before, after)
+            if moved:
+                await insert_shards(connection, shards)
+        return moved
+
+    async def deliver(self, before: Batch, after: Batch, files: Sequence[File]) -> bool:
+        """``move`` with the final sums of ``after``, and store the result files."""
+        async with self._database.write() as connection:
+            moved = await _swap(connection, before, after)
+            if moved:
+                await insert_files(connection, files)
+        return moved
+
+
+def list_statement(account: str, query: BatchQuery) -> Select[Any]:
+    """The batches of a list, one more than its limit, without regard to its cursor."""
+    chosen = select(batches).where(batches.c.account == account, *_filters(query))
+    return by_creation(chosen.limit(query.limit + 1), batches, descending=True)
+
+
+def with_sums(chosen: Select[Any], *, descending: bool) -> Select[Any]:
+    """The ``chosen`` batches in the order of creation, each with the sums that count."""
+    page = chosen.cte("page")
+    running = select(page.c.id).where(page.c.status.in_(UNFINISHED))
+    sums = (
+        select(
+            shards.c.batch_id,
+            func.sum(shards.c.lines).label("total"),
+            *(func.sum(shards.c[name]).label(name) for name in _SUMMED + _SUMMED_TOKENS),
+        )
+        .where(shards.c.batch_id.in_(running))
+        .group_by(shards.c.batch_id)
+        .cte("sums")
+    )
+    own = [column for column in page.c if column.name not in _SUMS]
+    counted = [func.coalesce(sums.c[name], page.c[name]).label(name) for name in _SUMS]
+    both = select(*own, *counted).outerjoin_from(page, sums, sums.c.batch_id == page.c.id)
+    order = (page.c.created_at, page.c.seq)
+    return both.order_by(*(c.desc() if descending else c.asc() for c in order))
+
+
+def _filters(query: BatchQuery) -> list[ColumnElement[bool]]:
+    conditions = within(batches.c.created_at, query.created_after, query.created_before)
+    if query.name_contains:
+        needle = fold(query.name_contains)[:_LONGEST_NEEDLE]
+        conditions.append(batches.c.name.contains(needle, autoescape=True))
+    if query.input_file_ids:
+        conditions.append(batches.c.input_file_id.in_(query.input_file_ids))
+    if query.statuses:
+        conditions.append(batches.c.status.in_([status.value for status in query.statuses]))
+    return conditions
+
+
+def _one_with(column: Column[Any]) -> Select[Any]:
+    own = (batches.c.account == bindparam("of_account"), column == bindparam("with_value"))
+    return with_sums(select(batches).where(*own), descending=False)
+
+
+# Built once: clients poll these, and building them takes longer than running them.
+_WITH_ID = _one_with(batches.c.id)
+_WITH_KEY = _one_with(batches.c.idempotency_key)
+
+
+async def _made_by(
+    connection: AsyncConnection, account: str, idempotency: Idempotency
+) -> Batch | None:
+    own_key = (batches.c.account == account, batches.c.idempotency_key == idempotency.key)
+    fingerprint = select(batches.c.idempotency_fingerprint).where(*own_key)
+    used_with = (await connection.execute(fingerprint)).scalar_one_or_none()
+    if used_with is None:
+        return None
+    if used_with != idempotency.fingerprint:
+        raise IdempotencyMismatch(idempotency.key)
+    own = {"of_account": account, "with_value": idempotency.key}
+    return batch_of((await connection.execute(_WITH_KEY, own)).mappings().one())
+
+
+async def _refuse_beyond(connection: AsyncConnection, batch: Batch, cap: UnfinishedCap) -> None:
+    if cap.endpoint not in (None, batch.endpoint):
+        return
+    conditions = [batches.c.account == batch.account, batches.c.status.in_(UNFINISHED)]
+    if cap.endpoint is not None:
+        conditions.append(batches.c.endpoint == cap.endpoint)
+    counting = select(func.count()).select_from(batches).where(*conditions)
+    if (await connection.execute(counting)).scalar_one() >= cap.count:
+        raise TooManyUnfinished(batch.account)
+
+
+async def _swap(connection: AsyncConnection, before: Batch, after: Batch) -> bool:
+    expected = (batches.c.id == before.id, batches.c.status == before.status.value)
+    swapping = update(batches).where(*expected).values(changed_columns(after))
+    return (await connection.execute(swapping)).rowcount == 1
+
+
+def _key_of(idempotency: Idempotency | None) -> dict[str, str | None]:
+    return {
+        "idempotency_key": None if idempotency is None else idempotency.key,
+        "idempotency_fingerprint": None if idempotency is None else idempotency.fingerprint,
+    }

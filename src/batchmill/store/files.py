@@ -1,0 +1,141 @@
+"""Rows of files, and the quota that an account has for them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, delete, exists, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from batchmill.domain.file import File, Purpose
+from batchmill.ports import FileQuery, Page, Quota, QuotaReached
+from batchmill.store.database import Database
+from batchmill.store.paging import beyond, by_creation, page_of, within
+from batchmill.store.tables import UNFINISHED, batches, files
+
+
+class SqlFiles:
+    """See the port FileStore; each verb is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, file: File, quota: Quota) -> None:
+        """Store the row, or raise QuotaReached."""
+        async with self._database.write() as connection:
+            await self._database.serialize(connection, file.account)
+            await add_within_quota(connection, file, quota)
+
+    async def get(self, account: str, file_id: str) -> File | None:
+        """The file, expired or not, if it is the account's."""
+        own = (files.c.account == account, files.c.id == file_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(files).where(*own))).mappings().one_or_none()
+        return None if row is None else file_of(row)
+
+    async def list(self, account: str, query: FileQuery) -> Page[File]:
+        """Files by creation time; raises CursorUnknown."""
+        statement = list_statement(account, query)
+        async with self._database.read() as connection:
+            if query.after is not None:
+                behind = await beyond(
+                    connection,
+                    files,
+                    account=account,
+                    after=query.after,
+                    descending=query.descending,
+                )
+                statement = statement.where(behind)
+            rows = (await connection.execute(statement)).mappings().all()
+        return page_of([file_of(row) for row in rows], query.limit)
+
+    async def delete(self, account: str, file_id: str) -> str | None:
+        """Delete the row, or return the id of the oldest unfinished batch that uses the file."""
+        async with self._database.write() as connection:
+            uses = (
+                select(batches.c.id)
+                .where(batches.c.account == account, _is_used_input(file_id))
+                .order_by(batches.c.created_at, batches.c.seq)
+                .limit(1)
+            )
+            user = (await connection.execute(uses)).scalar_one_or_none()
+            if user is None:
+                own = (files.c.account == account, files.c.id == file_id)
+                await connection.execute(delete(files).where(*own))
+        return user
+
+    async def expired(self, now: float, limit: int) -> Sequence[File]:
+        """Files whose life is over and that no unfinished batch uses, oldest end first."""
+        used = exists().where(batches.c.account == files.c.account, _is_used_input(files.c.id))
+        over = (
+            select(files)
+            .where(files.c.expires_at <= now, ~used)
+            .order_by(files.c.expires_at)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(over)).mappings().all()
+        return [file_of(row) for row in rows]
+
+
+def list_statement(account: str, query: FileQuery) -> Select[Any]:
+    """The files of a list, one more than its limit, without regard to its cursor."""
+    conditions = [
+        files.c.account == account,
+        *within(files.c.created_at, query.created_after, query.created_before),
+    ]
+    if query.purpose is not None:
+        conditions.append(files.c.purpose == query.purpose)
+    chosen = select(files).where(*conditions).limit(query.limit + 1)
+    return by_creation(chosen, files, descending=query.descending)
+
+
+async def add_within_quota(connection: AsyncConnection, file: File, quota: Quota) -> None:
+    """Insert the row into the caller's transaction, or raise QuotaReached."""
+    kept = select(func.count(), func.coalesce(func.sum(files.c.bytes), 0))
+    of_account = kept.where(files.c.account == file.account)
+    count, total = (await connection.execute(of_account)).one()
+    if count + 1 > quota.files:
+        raise QuotaReached("files")
+    if total + file.bytes > quota.bytes:
+        raise QuotaReached("bytes")
+    await insert_files(connection, [file])
+
+
+async def insert_files(connection: AsyncConnection, added: Sequence[File]) -> None:
+    """Insert the rows into the caller's transaction, quota or not."""
+    if added:
+        await connection.execute(insert(files), [_row_of(file) for file in added])
+
+
+def file_of(row: RowMapping) -> File:
+    """The File that a row of the table holds."""
+    return File(
+        id=row["id"],
+        account=row["account"],
+        purpose=Purpose(row["purpose"]),
+        filename=row["filename"],
+        bytes=row["bytes"],
+        digest=row["digest"],
+        blob=row["blob"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+    )
+
+
+def _row_of(file: File) -> dict[str, Any]:
+    return {
+        "id": file.id,
+        "account": file.account,
+        "purpose": file.purpose.value,
+        "filename": file.filename,
+        "bytes": file.bytes,
+        "digest": file.digest,
+        "blob": file.blob,
+        "created_at": file.created_at,
+        "expires_at": file.expires_at,
+    }
+
+
+def _is_used_input(file_id: Any) -> Any:
+    used = batches.c.input_file_id == file_id
+    return used & batches.c.status.in_(UNFINISHED)

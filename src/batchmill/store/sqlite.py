@@ -1,0 +1,92 @@
+"""SQLite's own ways: everything that another database would do otherwise.
+
+One writer at a time, taken with BEGIN IMMEDIATE so that a transaction never
+finds out half-way that another process wrote meanwhile. Readers take no lock.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+# How long a writer waits for those of other processes before it gives up.
+_BUSY_SECONDS = 60
+_CONNECTIONS = 5
+
+_PRAGMAS = (
+    "PRAGMA synchronous = FULL",
+    f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}",
+    "PRAGMA foreign_keys = ON",
+)
+
+# The second is a write that the file system cut short for another reason than
+# ENOSPC (a quota, a file-size limit), the third is no room for the shared index.
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
+
+
+class SqliteBackend:
+    """A database in the file at ``path``, which is made when it is not there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+
+    def connect(self) -> AsyncEngine:
+        """An engine that opens connections as they are needed."""
+        engine = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=str(self._path)),
+            hide_parameters=True,  # rows hold what clients wrote; errors end up in logs
+            pool_size=_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=_BUSY_SECONDS,
+            # None: the driver begins nothing by itself, _begin below does.
+            connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+        )
+        event.listen(engine.sync_engine, "connect", _set_up)
+        event.listen(engine.sync_engine, "begin", _begin)
+        return engine
+
+    @asynccontextmanager
+    async def opening(self) -> AsyncIterator[None]:
+        """Hold a lock file beside the database, for the change to WAL does not wait."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    async def prepare(self, engine: AsyncEngine) -> None:
+        """Turn the write-ahead log on; the file remembers it."""
+        async with engine.connect() as connection:
+            mode = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one()
+            if mode != "wal":
+                await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+    async def serialize(self, connection: AsyncConnection, account: str) -> None:
+        """Nothing to do: there is one writer at a time."""
+
+    def is_full(self, error: BaseException) -> bool:
+        """Whether SQLite could write no more."""
+        return getattr(error, "sqlite_errorcode", None) in _FULL
+
+
+def _set_up(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # A reader's statements stand alone: a transaction would cost it two more turns
+    # of the driver's thread and show it nothing newer.
+    if connection.get_execution_options().get("writes"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,116 @@
+"""What a log line may say: the facts that have names, and the fields that they carry.
+
+No other event and no other field ever reaches a log. A new one is added here
+after asking whether it could hold a prompt, an answer or a secret.
+"""
+
+from enum import StrEnum
+
+
+class Fact(StrEnum):
+    """The events of the log, in the past tense."""
+
+    SERVER_STARTED = "server_started"
+    SERVER_STOPPED = "server_stopped"
+    STOP_REQUESTED = "stop_requested"
+    CHILD_STARTED = "child_started"
+    CHILD_DIED = "child_died"
+    REQUEST_SERVED = "request_served"  # debug
+    REQUEST_REFUSED = "request_refused"  # debug
+    REQUEST_FAILED = "request_failed"
+    FILE_STORED = "file_stored"
+    FILE_DELETED = "file_deleted"
+    FILE_EXPIRED = "file_expired"
+    UPLOAD_STARTED = "upload_started"
+    UPLOAD_COMPLETED = "upload_completed"
+    UPLOAD_CANCELLED = "upload_cancelled"
+    UPLOAD_EXPIRED = "upload_expired"
+    UPLOAD_ABANDONED = "upload_abandoned"
+    BATCH_CREATED = "batch_created"
+    BATCH_PLANNED = "batch_planned"
+    BATCH_REJECTED = "batch_rejected"
+    BATCH_CANCEL_REQUESTED = "batch_cancel_requested"
+    BATCH_DEADLINE_PASSED = "batch_deadline_passed"
+    BATCH_MOVED = "batch_moved"
+    BATCH_SETTLED = "batch_settled"
+    BATCH_DELIVERED = "batch_delivered"
+    BATCH_BROKE = "batch_broke"
+    ENGINE_STARTED = "engine_started"
+    ENGINE_STOPPED = "engine_stopped"
+    SHARD_STARTED = "shard_started"
+    SHARD_CLOSED = "shard_closed"
+    SHARD_STOPPED = "shard_stopped"
+    SHARD_LOST = "shard_lost"
+    STEP_FAILED = "step_failed"  # a batch's next step failed; it is tried again
+    DISPATCH_FAILED = "dispatch_failed"  # the store did not answer; it is asked again
+    BEAT_FAILED = "beat_failed"  # a repeated piece of work; the next beat tries again
+    SLOT_BROKE = "slot_broke"
+    JOURNAL_BROKE = "journal_broke"
+    JOURNAL_RECOVERED = "journal_recovered"
+    LINE_RETRIED = "line_retried"  # debug
+    UPSTREAM_FOUND = "upstream_found"
+    UPSTREAM_PAUSED = "upstream_paused"
+    UPSTREAM_RESUMED = "upstream_resumed"
+    MODEL_LOADED = "model_loaded"
+    STORAGE_FULL = "storage_full"
+    STORAGE_FREED = "storage_freed"
+    LIBRARY_SAID = "library_said"  # a line of a library's own log
+    UNNAMED = "unnamed"  # someone logged an event that is not listed here
+
+
+FIELDS = frozenset(
+    {
+        "account",
+        "attempt",
+        "attempts",
+        "batch_id",
+        "blob",
+        "bytes",
+        "code",
+        "completed",
+        "count",
+        "data_dir",
+        "deadline",
+        "endpoint",
+        "errno",
+        "errors",
+        "exit_code",
+        "expired",
+        "failed",
+        "fault",
+        "file_id",
+        "grace",
+        "host",
+        "in_flight",
+        "line",
+        "lines",
+        "method",
+        "model",
+        "models",
+        "param",
+        "part",
+        "pid",
+        "port",
+        "process",
+        "profile",
+        "purpose",
+        "reason",
+        "request_id",
+        "resent",
+        "restarts",
+        "route",
+        "seconds",
+        "shard",
+        "shards",
+        "signal",
+        "status",
+        "tokens",
+        "upload_id",
+        "upstream",
+        "url",
+        "verdict",
+        "version",
+        "wait",
+        "window",
+    }
+)

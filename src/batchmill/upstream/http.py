@@ -1,0 +1,138 @@
+"""Requests to model servers over HTTP/1.1, at little more than the kernel's own cost.
+
+``HttpTransport`` is the port's implementation; ``fetch_models`` asks a server
+what it serves. The parts stand in the ``http_…`` modules beside this one. A
+request is written once and, where a kept connection turns out to be closed,
+once more on a new one: callers never see that.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from batchmill.domain.errors import ConfigError
+from batchmill.ports import FaultKind, Reply, Target, TransportFault
+from batchmill.upstream.http_address import RequestHeads, parse_url
+from batchmill.upstream.http_pool import Pool, PoolSettings
+
+IDLE_TIMEOUT = 30.0
+
+
+class HttpTransport:
+    """Sends requests to one target; implements ``ports.Transport``."""
+
+    __slots__ = ("_heads", "_pool", "_request_timeout")
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        idle_timeout: float = IDLE_TIMEOUT,
+        tls: ssl.SSLContext | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Raises ConfigError for a URL or key that cannot be used.
+
+        Kept connections close after ``idle_timeout`` seconds without use;
+        ``tls`` replaces the default context; ``wall_clock`` (Unix seconds) is
+        what dates in Retry-After are measured against.
+        """
+        address = parse_url(target.url)
+        self._heads = RequestHeads(address, target.api_key)
+        self._request_timeout = target.request_timeout
+        settings = PoolSettings(
+            max_answer_bytes=target.max_answer_bytes,
+            connect_timeout=target.connect_timeout,
+            idle_timeout=idle_timeout,
+            tls=(tls or ssl.create_default_context()) if address.tls else None,
+            wall_clock=wall_clock,
+        )
+        self._pool = Pool(address, settings)
+
+    async def send(
+        self, path: str, body: bytes, idempotency_key: str, timeout: float | None = None
+    ) -> Reply:
+        """POST ``body``; see ``ports.Transport.send``.
+
+        Raises ValueError where ``path`` or ``idempotency_key`` cannot stand in a
+        request head.
+        """
+        if not (idempotency_key.isascii() and idempotency_key.isprintable()):
+            raise ValueError("An idempotency key is printable ASCII.")
+        head = f"{self._heads.post(path)}{idempotency_key}\r\nContent-Length: {len(body)}\r\n\r\n"
+        return await self._exchange(head.encode("ascii"), body, timeout)
+
+    async def get(self, path: str, timeout: float | None = None) -> Reply:
+        """GET ``path`` under the target's base; raises TransportFault and ValueError."""
+        return await self._exchange(self._heads.get(path), b"", timeout)
+
+    async def close(self) -> None:
+        """Abort what is in flight (its callers get RESET) and close every connection."""
+        await self._pool.close()
+
+    async def _exchange(self, head: bytes, body: bytes, timeout: float | None) -> Reply:
+        allowed = self._request_timeout
+        if timeout is not None and timeout < allowed:
+            allowed = timeout
+        if allowed <= 0:
+            raise TransportFault(FaultKind.TIMEOUT, "no time was left to send it")
+        deadline = asyncio.get_running_loop().time() + allowed
+        connection = self._pool.take()
+        while True:
+            if connection is None:
+                connection = await self._pool.open(deadline)
+            waiter = connection.begin(head, body, deadline)
+            try:
+                reply = await waiter
+            finally:
+                connection.abandon(waiter)
+            if reply is not None:
+                return reply
+            # A kept connection had been closed. Others may have been too: take none of them.
+            connection = None
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_Model]
+
+
+async def fetch_models(target: Target) -> list[str]:
+    """The ids in the target's ``/models``, in its order.
+
+    Raises TransportFault where no answer comes, and ConfigError where the
+    answer is no model list.
+    """
+    transport = HttpTransport(target)
+    try:
+        reply = await transport.get("/models")
+    finally:
+        await transport.close()
+    if reply.status in {401, 403}:
+        raise ConfigError(
+            f"The upstream {target.url} refused the API key (status {reply.status} for /models): "
+            "check the key that is set for it."
+        )
+    if reply.status != 200:
+        raise ConfigError(
+            f"The upstream {target.url} answered /models with status {reply.status}: check that "
+            "the URL ends where /chat/completions would follow, mostly with /v1."
+        )
+    return _read_models(target, reply.body)
+
+
+def _read_models(target: Target, body: bytes) -> list[str]:
+    try:
+        listed = msgspec.json.decode(body, type=_ModelList)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ConfigError(
+            f"The upstream {target.url} answered /models with something that is no OpenAI model "
+            "list: name its models in the configuration."
+        ) from None
+    return [model.id for model in listed.data]

@@ -1,0 +1,171 @@
+"""One answer, from the bytes of a connection: what the parser's callbacks add up to.
+
+Knows nothing of sockets or time-outs, so any cutting of the bytes can be tried
+on it. An ``AnswerReader`` serves one connection, answer after answer; call
+``expect`` before each.
+"""
+
+import time
+from collections.abc import Callable
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from batchmill.ports import FaultKind, Reply, TransportFault
+from batchmill.upstream.http_fields import Oversized, Unreadable, read_retry_after, unpack
+
+FRAMING_ALLOWANCE = 64 * 1024
+# A chunk of one byte costs five more; servers that pad beyond this are not answering.
+FRAMING_PER_BODY_BYTE = 6
+
+_LENGTH = b"content-length"
+_PACKING = b"content-encoding"
+_CODING = b"transfer-encoding"
+_KEPT = frozenset({_LENGTH, _PACKING, _CODING, b"retry-after", b"retry-after-ms"})
+
+
+class AnswerReader:
+    """Turns received bytes into a Reply, or into the reason why there is none."""
+
+    __slots__ = (
+        "_cap",
+        "_fields",
+        "_has_head",
+        "_is_until_close",
+        "_parser",
+        "_parts",
+        "_received",
+        "_size",
+        "_wall_clock",
+        "fault",
+        "is_reusable",
+        "reply",
+    )
+
+    def __init__(self, cap: int, wall_clock: Callable[[], float] = time.time) -> None:
+        self._cap = cap
+        self._wall_clock = wall_clock
+        self._parser = HttpResponseParser(self)
+        self._fields: dict[bytes, bytes] = {}
+        self._parts: list[bytes] = []
+        self.expect()
+
+    def expect(self) -> None:
+        """Forget the last answer, and await the next one."""
+        self.reply: Reply | None = None
+        self.fault: TransportFault | None = None
+        self.is_reusable = False
+        self._received = 0
+        self._start_message()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of an unfinished answer has come."""
+        return self._received > 0
+
+    def feed(self, data: bytes) -> bool:
+        """Take received bytes; whether ``reply`` or ``fault`` is now set."""
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._reject_rest()
+        if self.reply is not None or self.fault is not None:
+            return True
+        self._received += len(data)
+        return self._check_framing()
+
+    def end(self) -> bool:
+        """The connection has ended; whether that completed an answer without a length."""
+        if not (self._has_head and self._is_until_close and self.fault is None):
+            return False
+        self._conclude(is_reusable=False)
+        return True
+
+    def _reject_rest(self) -> None:
+        # Bytes behind a whole answer cannot spoil it, only the connection.
+        self.is_reusable = False
+        if self.reply is None and self.fault is None:
+            self.fault = TransportFault(FaultKind.GARBLED, "the answer is not HTTP/1")
+
+    def _check_framing(self) -> bool:
+        framing = self._received - self._size
+        if framing <= FRAMING_ALLOWANCE + FRAMING_PER_BODY_BYTE * self._size:
+            return False
+        self.fault = TransportFault(FaultKind.GARBLED, "the answer's headers do not end")
+        return True
+
+    def _refuse_size(self) -> None:
+        self._parts.clear()
+        if self.reply is None and self.fault is None:
+            self.fault = TransportFault(
+                FaultKind.TOO_LARGE, f"the answer is larger than {self._cap} bytes"
+            )
+
+    # --- Called by the parser. ---
+
+    def on_message_begin(self) -> None:
+        """A message starts; behind a whole answer that is one that nobody asked for."""
+        if self.reply is not None:
+            self.is_reusable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep the few fields that matter."""
+        name = name.lower()
+        if name in _KEPT and self.reply is None:
+            self._fields[name] = value
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: an answer that announces too much ends here."""
+        fields = self._fields
+        length = fields.get(_LENGTH)
+        self._has_head = True
+        self._is_until_close = length is None and _CODING not in fields
+        if length is not None and int(length) > self._cap:
+            self._refuse_size()
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._size += len(data)
+        if self._size <= self._cap:
+            self._parts.append(data)
+        else:
+            self._refuse_size()
+
+    def on_message_complete(self) -> None:
+        """A message is whole: the answer, or an interim one such as 100 Continue."""
+        if self.reply is not None or self.fault is not None:
+            return
+        if self._parser.get_status_code() < 200:
+            self._start_message()
+        else:
+            self._conclude(is_reusable=self._parser.should_keep_alive())
+
+    def _start_message(self) -> None:
+        self._parts.clear()
+        self._fields.clear()
+        self._size = 0
+        self._has_head = False
+        self._is_until_close = False
+
+    def _conclude(self, *, is_reusable: bool) -> None:
+        parts = self._parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        fields = self._fields
+        try:
+            if _PACKING in fields:
+                body = unpack(body, fields[_PACKING], self._cap)
+        except Oversized:
+            self._refuse_size()
+            return
+        except Unreadable:
+            self.fault = TransportFault(
+                FaultKind.GARBLED, "the answer's content encoding is unknown or broken"
+            )
+            return
+        self.is_reusable = is_reusable
+        self.reply = Reply(self._parser.get_status_code(), body, self._read_wait())
+
+    def _read_wait(self) -> float | None:
+        fields = self._fields
+        if b"retry-after" in fields or b"retry-after-ms" in fields:
+            return read_retry_after(fields, self._wall_clock())
+        return None

@@ -1,0 +1,278 @@
+"""Wiring: settings in, running parts out. The only place where parts meet.
+
+Nothing is decided here; every rule stands with the part that it belongs to.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchmill.blobs import LocalBlobs
+from batchmill.cluster.local import LocalCluster
+from batchmill.config import ModelSettings, Settings, UpstreamSettings
+from batchmill.domain.catalog import TEST_MODEL
+from batchmill.domain.limits import Profile
+from batchmill.domain.lines import LineRules
+from batchmill.domain.retry import RetryPolicy
+from batchmill.engine.budget import Budget
+from batchmill.engine.delivery import Deliverer
+from batchmill.engine.dispatcher import Dispatcher
+from batchmill.engine.engine import Beat, Engine
+from batchmill.engine.lane import Lane, Upstream
+from batchmill.engine.planning import Planner, ShardSize
+from batchmill.engine.sweep import Sweeper
+from batchmill.engine.worker import LocalWorker
+from batchmill.journal.local import LocalJournal
+from batchmill.ports import Clock, Store, Target, Transport
+from batchmill.store import open_store
+from batchmill.telemetry import EngineMetrics, engine_metrics, write_snapshot
+from batchmill.upstream.builtin import TestModel
+from batchmill.upstream.http import HttpTransport
+from batchmill.upstream.smollm2 import SLOTS, SmolLm2, find_weights
+
+ANY_MODEL = "*"
+
+_TEST_SLOTS = 64
+_REPORT_SECONDS = 0.5
+_SNAPSHOT_SECONDS = 1.0
+_SWEEP_SECONDS = 60.0
+_JOURNAL_PENDING_BYTES = 64 * 1024 * 1024
+_STREAM_KEYS = frozenset({"stream", "stream_options"})
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``."""
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What lies where in the data folder."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.root / "batchmill.sqlite3"
+
+    @property
+    def blobs(self) -> Path:
+        """The bytes of files."""
+        return self.root / "blobs"
+
+    @property
+    def journal(self) -> Path:
+        """The segments of running batches."""
+        return self.root / "journal"
+
+    @property
+    def snapshot(self) -> Path:
+        """The engine's metrics; rewritten every second, so it is the engine's heartbeat too."""
+        return self.root / "engine.prom"
+
+    @property
+    def engine_lock(self) -> Path:
+        """Held by the one engine that works on this folder."""
+        return self.root / "engine.lock"
+
+    @property
+    def server_lock(self) -> Path:
+        """Held by the one server that serves this folder."""
+        return self.root / "server.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What both processes of a server open: the store, the blobs and the journal."""
+
+    store: Store
+    blobs: LocalBlobs
+    journal: LocalJournal
+    clock: Clock
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """The data folder's parts, made where missing; closed at the end. Raises StorageFull."""
+    paths = Paths(settings.data.dir)
+    paths.root.mkdir(parents=True, exist_ok=True)
+    store = await open_store(paths.database)
+    journal = LocalJournal(paths.journal, settings.engine.sync_interval, _JOURNAL_PENDING_BYTES)
+    try:
+        yield Parts(store, LocalBlobs(paths.blobs), journal, SystemClock())
+    finally:
+        await journal.close()
+        await store.close()
+
+
+# --- the engine ---
+
+
+class Lanes:
+    """The lanes of the served models, each made when the first line asks for it."""
+
+    def __init__(self, settings: Settings, clock: Clock, metrics: EngineMetrics) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._models = {model.name: model for model in settings.models}
+        self._lanes: dict[str, Lane] = {}
+
+    def of(self, model: str) -> Lane:
+        """The lane of ``model``; models that are not listed share one."""
+        name = model if model in self._models or model == TEST_MODEL else ANY_MODEL
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = self._make(name)
+        return lane
+
+    def observe(self) -> None:
+        """Bring the gauges up to date."""
+        for lane in self._lanes.values():
+            lane.observe()
+
+    async def close(self) -> None:
+        """Close every lane and its connections."""
+        for lane in self._lanes.values():
+            await lane.close()
+
+    def _make(self, name: str) -> Lane:
+        engine = self._settings.engine
+        return Lane(
+            name,
+            self._upstreams(name),
+            policy=RetryPolicy(
+                max_attempts=engine.max_attempts,
+                max_rejections=engine.max_rejections,
+                backoff_base=engine.backoff_base,
+                backoff_cap=engine.backoff_cap,
+            ),
+            clock=self._clock,
+            jitter=random.random,
+            metrics=self._metrics,
+        )
+
+    def _upstreams(self, name: str) -> list[Upstream]:
+        drop = _STREAM_KEYS if self._settings.profile is Profile.QWEN else frozenset()
+        if name == TEST_MODEL:
+            return [Upstream("test", TestModel(), max_in_flight=_TEST_SLOTS)]
+        model = self._models.get(name)
+        if model is None:
+            return []
+        if model.builtin is not None:
+            return [Upstream(model.name, _builtin(model), max_in_flight=SLOTS, drop=drop)]
+        return [_upstream(one, drop) for one in model.upstreams]
+
+
+def _builtin(model: ModelSettings) -> Transport:
+    weights = find_weights()
+    if weights is None:
+        raise RuntimeError(f"the files of the built-in model {model.name} are gone")
+    return SmolLm2(weights)
+
+
+def _upstream(settings: UpstreamSettings, drop: frozenset[str]) -> Upstream:
+    return Upstream(
+        settings.url,
+        HttpTransport(make_target(settings)),
+        max_in_flight=settings.max_in_flight,
+        weight=settings.weight,
+        model=settings.model,
+        drop=drop,
+    )
+
+
+def make_target(settings: UpstreamSettings) -> Target:
+    """How to reach an upstream."""
+    key = settings.api_key
+    return Target(
+        settings.url,
+        api_key=key.get_secret_value() if key is not None else None,
+        connect_timeout=settings.connect_timeout,
+        request_timeout=settings.request_timeout,
+        max_answer_bytes=settings.max_answer_bytes,
+    )
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]:
+    """An engine over ``parts``, ready to run; its lanes are closed at the end."""
+    metrics = engine_metrics()
+    lanes = Lanes(settings, parts.clock, metrics)
+    worker = _worker(settings, parts, lanes.of)
+    sweeper = Sweeper(
+        store=parts.store, blobs=parts.blobs, journal=parts.journal, clock=parts.clock
+    )
+    snapshot = Paths(settings.data.dir).snapshot
+
+    async def tell() -> None:
+        lanes.observe()
+        await asyncio.to_thread(write_snapshot, metrics, snapshot, now=parts.clock.now())
+
+    beats = (
+        Beat(_REPORT_SECONDS, worker.report),
+        Beat(_SNAPSHOT_SECONDS, tell),
+        Beat(_SWEEP_SECONDS, sweeper.sweep),
+    )
+    try:
+        yield Engine(_dispatcher(settings, parts, worker), beats, parts.clock)
+    finally:
+        await lanes.close()
+
+
+def _worker(settings: Settings, parts: Parts, lane_of: Callable[[str], Lane]) -> LocalWorker:
+    return LocalWorker(
+        blobs=parts.blobs,
+        journal=parts.journal,
+        shards=parts.store.shards,
+        lane_of=lane_of,
+        budget=Budget(settings.engine.max_bytes_in_flight),
+        clock=parts.clock,
+        max_line_bytes=settings.limits.max_line_bytes,
+    )
+
+
+def _dispatcher(settings: Settings, parts: Parts, worker: LocalWorker) -> Dispatcher:
+    limits = settings.to_limits()
+    rules = LineRules(
+        endpoint="",
+        catalog=settings.catalog(),
+        profile=settings.profile,
+        limits=limits,
+        mixed_models=settings.mixed_models,
+    )
+    planner = Planner(
+        store=parts.store,
+        blobs=parts.blobs,
+        clock=parts.clock,
+        rules=rules,
+        shard_size=ShardSize(settings.engine.shard_lines, settings.engine.shard_bytes),
+    )
+    deliverer = Deliverer(
+        store=parts.store,
+        blobs=parts.blobs,
+        journal=parts.journal,
+        clock=parts.clock,
+        max_line_bytes=limits.max_line_bytes,
+    )
+    return Dispatcher(
+        store=parts.store,
+        cluster=LocalCluster(worker),
+        planner=planner,
+        deliverer=deliverer,
+        clock=parts.clock,
+        poll_interval=settings.engine.poll_interval,
+        cancel_grace=settings.engine.cancel_grace,
+    )
