@@ -91,7 +91,8 @@ def test_the_environment_of_the_process_is_not_read(
 
 def test_models_in_the_environment_replace_those_of_the_file(tmp_path: Path) -> None:
     text = (
-        '[[models]]\nname = "a"\nbuiltin = "smollm2"\n[[models]]\nname = "b"\nbuiltin = "smollm2"'
+        '[[models]]\nname = "a"\n[[models.upstreams]]\nurl = "http://y"\nweight = 2\n'
+        '[[models]]\nname = "b"\nbuiltin = "smollm2"'
     )
     variable = '[{"name": "c", "upstreams": [{"url": "http://x/v1"}]}]'
     loaded = load(tmp_path, text, env={"BATCHMILL_MODELS": variable})

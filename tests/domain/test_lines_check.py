@@ -308,21 +308,14 @@ def test_a_line_that_is_too_long_is_that_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(
     "token",
-    [
-        "\\ud83d",
-        "\\uD83D!",
-        "\\ude00",
-        "\\udc00\\ud800",
-        "\\ud83d\\ud83d\\ude00",
-        "\\\\\\\\\\ud800",
-    ],
+    ["\\ud83d", "\\uD83D!", "\\ude00", "\\udc00\\ud800", "\\ud83d\\ud83d\\ude00", "\\n\\ud800"],
 )
 def test_lone_surrogates_pass(token: str) -> None:
-    line = json.dumps(request("1")).replace("hi", token).encode()
-    if token.startswith("\\\\"):  # the one spelling that is not recognised; a clear fault
-        assert only(line) == NOT_JSON
-    else:
-        assert check(line) == ()
+    assert check(json.dumps(request("1")).replace("hi", token).encode()) == ()
+
+
+def test_a_lone_surrogate_right_behind_an_escaped_backslash_is_not_recognised() -> None:
+    assert only(json.dumps(request("1")).replace("hi", "\\\\\\ud800").encode()) == NOT_JSON
 
 
 def test_an_escaped_backslash_before_what_looks_like_a_surrogate_is_text() -> None:

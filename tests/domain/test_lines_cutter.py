@@ -47,7 +47,7 @@ def expected(data: bytes) -> list[RawLine]:
         begin = len(BOM) if start == 0 and data.startswith(BOM) else 0
         body = whole[begin:].removesuffix(b"\r")
         if len(body) > LIMIT:
-            lines.append(RawLine(number, start + begin, end, None))
+            lines.append(RawLine(number, start, end, None))
         elif body.strip(b" \t\r\n\x0b\x0c"):
             lines.append(RawLine(number, start + begin, end, body))
         start = end

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -20,9 +21,9 @@ CHUNKED = (
 ) % (BODY[:5], len(BODY) - 5, BODY[5:])
 CONTINUED = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + PLAIN
 PACKED = gzip.compress(BODY)
-GZIPPED = (
-    b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\nContent-Length: %d\r\n\r\n%b"
-    % (len(PACKED), PACKED)
+GZIPPED = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(PACKED),
+    PACKED,
 )
 WHOLE = [PLAIN, CHUNKED, CONTINUED, GZIPPED]
 UNTIL_CLOSE = b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\n" + BODY
@@ -45,7 +46,7 @@ def fault_of(*pieces: bytes, cap: int = CAP) -> FaultKind | None:
 @given(cuts=st.lists(st.integers(0, max(map(len, WHOLE)))))
 def test_any_cutting_of_the_bytes_reads_the_same(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    pieces = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [data[start:end] for start, end in pairwise(edges)]
     assert read(*pieces).reply == Reply(200, BODY, None)
 
 
@@ -91,9 +92,7 @@ def test_a_reader_serves_answer_after_answer() -> None:
         for fields in (b"Retry-After: 3\r\n", b""):
             reader.expect()
             assert not reader.has_begun
-            assert reader.feed(
-                b"HTTP/1.1 %b\r\n%bContent-Length: 2\r\n\r\n{}" % (status, fields)
-            )
+            assert reader.feed(b"HTTP/1.1 %b\r\n%bContent-Length: 2\r\n\r\n{}" % (status, fields))
             wait = 3.0 if fields else None
             assert reader.reply == Reply(int(status[:3]), b"{}", wait)
 

@@ -45,6 +45,7 @@ class Gate:
         self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; other kinds of traffic pass."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

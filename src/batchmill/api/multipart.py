@@ -4,6 +4,7 @@ Fields and file may come in any order and without a length. Neither the form
 nor the file is ever held whole; unknown fields are read over.
 """
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -81,9 +82,9 @@ def _boundary(content_type: str) -> bytes:
 
 def _check_length(content_length: str, rule: FormRule) -> None:
     """Refuse at once what cannot fit, before a byte of it is read."""
-    if content_length.isdecimal() and len(content_length) < 20:
-        if int(content_length) > rule.max_file_bytes + OVERHEAD_BYTES:
-            raise rule.too_large()
+    length = int(content_length) if re.fullmatch(r"\d{1,19}", content_length) else 0
+    if length > rule.max_file_bytes + OVERHEAD_BYTES:
+        raise rule.too_large()
 
 
 class _Reader:

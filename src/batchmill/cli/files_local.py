@@ -27,6 +27,24 @@ from batchmill.domain.errors import InvalidRequest
 _DELIMITERS: Final = {"\\t": "\t", "tab": "\t"}
 
 Output = Annotated[str, typer.Option("--output", "-o", help="Where to write; - is stdout.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="The model to ask.")]
+System = Annotated[
+    str | None, typer.Option(help="A system message for every request; none by default.")
+]
+IdColumn = Annotated[
+    str, typer.Option(help="The column of the custom_id: position from 1, or name.")
+]
+PromptColumn = Annotated[
+    str, typer.Option(help="The column of the prompt: position from 1, or name.")
+]
+Header = Annotated[
+    bool | None,
+    typer.Option(help="Whether the first row names the columns; by default if a column is named."),
+]
+Delimiter = Annotated[str, typer.Option(help="What sets cells apart; \\t is a tab.")]
+Members = Annotated[
+    str, typer.Option("--body", help='More for each body, as JSON: {"max_tokens": 100}.')
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,34 +58,18 @@ def register(app: typer.Typer) -> None:
 def csv_to_jsonl(
     file: Annotated[str, typer.Argument(metavar="IN.CSV", help="The table; - is stdin.")],
     output: Output = STDIO,
-    model: Annotated[str, typer.Option("--model", "-m", help="The model to ask.")] = (
-        convert.DEFAULT_MODEL
-    ),
+    model: Model = convert.DEFAULT_MODEL,
     endpoint: Annotated[str, typer.Option(help="The endpoint to ask.")] = convert.CHAT,
-    system: Annotated[
-        str | None, typer.Option(help="A system message for every request; none by default.")
-    ] = None,
-    id_column: Annotated[
-        str, typer.Option(help="The column of the custom_id: position from 1, or name.")
-    ] = "1",
-    prompt_column: Annotated[
-        str, typer.Option(help="The column of the prompt: position from 1, or name.")
-    ] = "2",
+    system: System = None,
+    id_column: IdColumn = "1",
+    prompt_column: PromptColumn = "2",
     number_rows: Annotated[
         bool, typer.Option("--number-rows", help="No id column: request-1, request-2, …")
     ] = False,
-    header: Annotated[
-        bool | None,
-        typer.Option(
-            "--header/--no-header",
-            help="Whether the first row names the columns; by default if a column is named.",
-        ),
-    ] = None,
-    delimiter: Annotated[str, typer.Option(help="What sets cells apart; \\t is a tab.")] = ",",
+    header: Header = None,
+    delimiter: Delimiter = ",",
     encoding: Annotated[str, typer.Option(help="The encoding of the table.")] = "utf-8",
-    extra: Annotated[
-        str, typer.Option("--body", help='More for each body, as JSON: {"max_tokens": 100}.')
-    ] = "{}",
+    extra: Members = "{}",
 ) -> None:
     """Turn a table into an input file, one request a row."""
     with one_sentence():
@@ -147,16 +149,9 @@ def generate(
             raise InvalidRequest("Requests are made of --media or for --embeddings, not both.")
         if embeddings:
             requests = _embedding_requests(file, model or convert.DEFAULT_EMBEDDING_MODEL)
-        elif media is not None:
-            requests = _media_requests(file, media, rules)
         else:
-            requests = _text_requests(file, rules)
+            requests = _chat_requests(file, media, rules)
         _say_written(write_pieces(output, requests), "request", output)
-
-
-def _text_requests(file: str, rules: convert.GenerateRules) -> Iterator[bytes]:
-    with open_text(file) as prompts:
-        yield from convert.generate_text(prompts, rules)
 
 
 def _embedding_requests(file: str, model: str) -> Iterator[bytes]:
@@ -164,9 +159,13 @@ def _embedding_requests(file: str, model: str) -> Iterator[bytes]:
         yield from convert.generate_embeddings(texts, model)
 
 
-def _media_requests(file: str, media: str, rules: convert.GenerateRules) -> Iterator[bytes]:
-    with open_text(file) as questions, open_text(media) as urls:
-        yield from convert.generate_media(urls, questions, rules)
+def _chat_requests(file: str, media: str | None, rules: convert.GenerateRules) -> Iterator[bytes]:
+    with open_text(file) as prompts:
+        if media is None:
+            yield from convert.generate_text(prompts, rules)
+            return
+        with open_text(media) as urls:
+            yield from convert.generate_media(urls, prompts, rules)
 
 
 def _result_rows(name: str) -> Iterator[tuple[str, ...]]:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 NAMES = ("engine", "api")
@@ -46,6 +47,7 @@ class Child:
 
     name: str
     process: subprocess.Popen[bytes] | None = None
+    lifeline: int = -1
     started: float = 0.0
     deaths: int = 0
     not_before: float = 0.0
@@ -58,9 +60,7 @@ def start(post: Post) -> None:
 
 def spawn(post: Post) -> None:
     """Start a supervisor beside this process, which may then leave."""
-    subprocess.Popen(
-        command(post), stdin=subprocess.DEVNULL, close_fds=False
-    )
+    subprocess.Popen(command(post), stdin=subprocess.DEVNULL, close_fds=False)
 
 
 def command(post: Post) -> list[str]:
@@ -113,21 +113,19 @@ class Supervisor:
         post = self._post
         wake = self._wake_read if child.name == "engine" else self._wake_write
         fds = (post.socket, post.lock, wake) if child.name == "api" else (wake,)
+        read, child.lifeline = os.pipe()
         child.process = subprocess.Popen(
             [sys.executable, "-m", "batchmill.cli.child", child.name, str(wake)],
-            stdin=subprocess.PIPE,
+            stdin=read,
             pass_fds=fds,
         )
+        os.close(read)
         child.started = time.monotonic()
         self._tell("child_started", child, pid=child.process.pid)
         # The pipe stays open for as long as this process lives: its end is how
         # a child learns that its supervisor is gone.
-        assert child.process.stdin is not None
-        try:
-            child.process.stdin.write(json.dumps(asdict(post)).encode() + b"\n")
-            child.process.stdin.flush()
-        except BrokenPipeError:
-            return  # it died at once; the signal of that is on its way
+        with suppress(BrokenPipeError):  # it died at once; the signal of that is on its way
+            _write_all(child.lifeline, json.dumps(asdict(post)).encode() + b"\n")
 
     def _reap(self) -> int:
         """Note which children died; CANNOT_START if one said that starting is of no use."""
@@ -136,8 +134,7 @@ class Supervisor:
             if child.process is None or (code := child.process.poll()) is None:
                 continue
             self._tell("child_died", child, exit_code=code, pid=child.process.pid)
-            if child.process.stdin is not None:
-                child.process.stdin.close()
+            os.close(child.lifeline)
             child.process = None
             if code == CANNOT_START:
                 verdict = CANNOT_START
@@ -175,6 +172,11 @@ class Supervisor:
             line = f"{_timestamp()} [info     ] {event:<30} {words}"
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 def _timestamp() -> str:

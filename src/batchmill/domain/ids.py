@@ -44,5 +44,6 @@ def line_id(batch: str, number: int) -> str:
     upstream as the ``Idempotency-Key``, so that a line which is sent twice can
     be recognised there.
     """
-    digest = blake2b(b"%s:%d" % (batch.encode(), number), digest_size=16).digest()
-    return str(UUID(bytes=digest, version=4))
+    text = blake2b(f"{batch}:{number}".encode(), digest_size=16).hexdigest()
+    # The shape of a UUID4, cut by hand: this runs once a line, and UUID() costs ten times as much.
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

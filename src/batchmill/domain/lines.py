@@ -113,7 +113,7 @@ class LineCutter:
             start, data = len(BOM), data[len(BOM) :]
         data = data.removesuffix(b"\r")
         if self._held_bytes > self._held_max or len(data) > self._max:
-            lines.append(RawLine(self._number, start, end, None))
+            lines.append(RawLine(self._number, self._start, end, None))
         elif data and not data.isspace():
             lines.append(RawLine(self._number, start, end, data))
         self._number, self._start = self._number + 1, end

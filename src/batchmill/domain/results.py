@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from batchmill.domain.ids import line_id
 from batchmill.domain.usage import ZERO, Usage
 
 OK = 200
@@ -145,12 +144,13 @@ def _one_line_object(body: bytes) -> bytes | None:
     return _one_line(body)
 
 
-def output_line(batch: str, number: int, custom_id: bytes, answer: Answer) -> bytes:
-    """The line of a judged answer that the upstream gave with any status.
+def output_line(line: str, custom_id: bytes, answer: Answer) -> bytes:
+    """The result line of a judged answer that the upstream gave with any status.
 
-    ``custom_id`` is the JSON string of the input, as it was written there.
+    ``line`` is the id of the line, ``custom_id`` the JSON string of the input
+    as it was written there.
     """
-    name = line_id(batch, number).encode()
+    name = line.encode()
     body = answer.body if answer.body is not None else _no_json_body(answer.status)
     return b"".join(
         (
@@ -169,10 +169,10 @@ def output_line(batch: str, number: int, custom_id: bytes, answer: Answer) -> by
     )
 
 
-def error_line(batch: str, number: int, custom_id: bytes, *, code: str, message: str) -> bytes:
-    """The line of a request that has no answer."""
+def error_line(line: str, custom_id: bytes, *, code: str, message: str) -> bytes:
+    """The result line of a request that has no answer."""
     return b'{"id":"%s","custom_id":%s,"response":null,"error":%s}' % (
-        line_id(batch, number).encode(),
+        line.encode(),
         custom_id,
         msgspec.json.encode({"code": code, "message": message}),
     )

@@ -7,6 +7,7 @@ durable. A job holds its share of the bytes budget from feeding to the end.
 import asyncio
 from collections.abc import Sequence
 
+from batchmill.domain.ids import line_id
 from batchmill.domain.retry import Tries
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.budget import Budget
@@ -18,10 +19,11 @@ FRESH = Tries()
 class Job:
     """One line on its way: mutable, since the hot path allocates one for each."""
 
-    __slots__ = ("active", "body", "custom_id", "number", "task", "tries")
+    __slots__ = ("active", "body", "custom_id", "id", "number", "task", "tries")
 
     def __init__(self, active: "ActiveShard", number: int, custom_id: bytes, body: bytes) -> None:
         self.active = active
+        self.id = line_id(active.batch_id, number)
         self.number = number
         self.custom_id = custom_id
         self.body = body

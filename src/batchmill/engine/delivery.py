@@ -13,7 +13,7 @@ from hashlib import blake2b
 from batchmill import faultpoint
 from batchmill.domain.batch import Batch, Counts, Event, Status, advance
 from batchmill.domain.file import File, Purpose
-from batchmill.domain.ids import output_file_id
+from batchmill.domain.ids import line_id, output_file_id
 from batchmill.domain.lines import parse_request
 from batchmill.domain.results import (
     CANCELLED_CODE,
@@ -197,5 +197,5 @@ def _log_delivery(batch: Batch) -> None:
 
 def _undone(batch: Batch, number: int, custom_id: bytes) -> Record:
     code, message = _UNDONE[batch.verdict or Status.CANCELLED]
-    line = error_line(batch.id, number, custom_id, code=code, message=message)
+    line = error_line(line_id(batch.id, number), custom_id, code=code, message=message)
     return Record(number, False, ZERO, line)

@@ -18,7 +18,8 @@ from batchmill.domain.schedule import Candidate, pick
 from batchmill.domain.shards import Shard, ShardStatus
 from batchmill.engine.delivery import Deliverer
 from batchmill.engine.planning import Planner
-from batchmill.ports import BlobMissing, Clock, Cluster, ShardEnd, ShardRun, Store
+from batchmill.engine.rate import Rate
+from batchmill.ports import BlobMissing, Clock, Cluster, Progress, ShardEnd, ShardRun, Store
 from batchmill.telemetry import Fact, get_logger
 
 log = get_logger()
@@ -50,6 +51,7 @@ class BatchRun:
     job: asyncio.Task[None] | None = None
     failures: int = 0
     not_before: float = 0.0
+    rate: Rate = field(default_factory=Rate)
 
 
 class Dispatcher:
@@ -106,6 +108,16 @@ class Dispatcher:
         jobs = [run.job for run in self._runs.values() if run.job is not None]
         await asyncio.gather(*jobs, return_exceptions=True)
 
+    def progress(self) -> dict[str, Progress]:
+        """How fast each running batch is, and its place among those that wait for their turn."""
+        waiting = [run for run in self._runs.values() if run.served < 0]
+        waiting.sort(key=lambda run: (run.batch.expires_at, run.batch.created_at))
+        places = {run.batch.id: place for place, run in enumerate(waiting, start=1)}
+        return {
+            batch_id: Progress(places.get(batch_id), run.rate.lines_per_second)
+            for batch_id, run in self._runs.items()
+        }
+
     # --- the beat ---
 
     async def _tick(self) -> None:
@@ -141,6 +153,7 @@ class Dispatcher:
             run = self._runs.setdefault(batch_id, BatchRun(batches[batch_id]))
             run.batch = batches[batch_id]
             run.is_fresh = True
+            run.rate.note(run.batch.counts, self._clock.now())
 
     # --- one batch, one step ---
 

@@ -1,11 +1,11 @@
 """The engine: the dispatcher, and the beats beside it, started and stopped together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchmill.engine.dispatcher import Dispatcher
-from batchmill.ports import Clock
+from batchmill.ports import Clock, Progress
 from batchmill.telemetry import Fact, get_logger
 
 log = get_logger()
@@ -30,6 +30,10 @@ class Engine:
     def wake(self) -> None:
         """Something changed in the store: look."""
         self._dispatcher.wake()
+
+    def progress(self) -> Mapping[str, Progress]:
+        """How every unfinished batch is getting on, by id."""
+        return self._dispatcher.progress()
 
     async def run(self, stop: asyncio.Event, grace: Callable[[], float]) -> None:
         """Work until ``stop`` is set, then wait for what is in flight up to ``grace()`` seconds.

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from batchmill import faultpoint
-from batchmill.domain.ids import line_id
 from batchmill.domain.lines import rewrite_body
 from batchmill.domain.pacing import Pace, on_rejected, on_success, on_trouble
 from batchmill.domain.results import UPSTREAM_CODE, Answer, error_line, judge, output_line
@@ -195,8 +194,8 @@ class Lane:
         faultpoint.passed("line.before_sent")
         try:
             body = rewrite_body(job.body, drop=upstream.drop, model=upstream.model)
-            key = line_id(active.batch_id, job.number)
-            reply = await upstream.transport.send(active.path, body, key, left + _DEADLINE_SLACK)
+            patience = left + _DEADLINE_SLACK
+            reply = await upstream.transport.send(active.path, body, job.id, patience)
         except TransportFault as fault:
             self._on_fault(upstream, job, fault)
         except asyncio.CancelledError:
@@ -259,15 +258,13 @@ class Lane:
         if answer.fault is not None:
             self._settle_unanswered(job, f"The upstream sent {answer.fault}.")
             return
-        line = output_line(job.active.batch_id, job.number, job.custom_id, answer)
+        line = output_line(job.id, job.custom_id, answer)
         ok = answer.is_success
         (self._settled_ok if ok else self._settled_bad).inc()
         job.active.settle(job, Record(job.number, ok, answer.usage if ok else ZERO, line))
 
     def _settle_unanswered(self, job: Job, message: str) -> None:
-        line = error_line(
-            job.active.batch_id, job.number, job.custom_id, code=UPSTREAM_CODE, message=message
-        )
+        line = error_line(job.id, job.custom_id, code=UPSTREAM_CODE, message=message)
         self._settled_bad.inc()
         job.active.settle(job, Record(job.number, False, ZERO, line))
 

@@ -5,10 +5,12 @@ shard; at its end from the two result files. No line is handed out twice under
 one chain of cursors, and at the end none is missing.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import pairwise
 
 from batchmill.domain.batch import Batch
 from batchmill.domain.file import File
@@ -189,16 +191,13 @@ class _Reader:
 def _unread(shards: Sequence[Shard], seen: frozenset[int]) -> list[Shard]:
     """The shards that were begun and may hold lines that are not in ``seen``."""
     numbers = sorted(seen)
-    unread: list[Shard] = []
-    place = 0
-    for shard, following in zip(shards, [*shards[1:], None], strict=True):
-        begin = place
-        end = following.first_line if following is not None else None
-        while place < len(numbers) and (end is None or numbers[place] < end):
-            place += 1
-        if shard.attempt > 0 and place - begin < shard.lines:
-            unread.append(shard)
-    return unread
+    starts = [bisect_left(numbers, shard.first_line) for shard in shards]
+    had = [end - start for start, end in pairwise([*starts, len(numbers)])]
+    return [
+        shard
+        for shard, count in zip(shards, had, strict=True)
+        if shard.attempt > 0 and count < shard.lines
+    ]
 
 
 def _is_wanted(record: Record, outcome: Outcome | None) -> bool:

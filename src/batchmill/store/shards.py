@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, bindparam, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from batchmill.domain.shards import Shard, ShardStatus
 from batchmill.ports import ShardTally
@@ -46,12 +47,16 @@ class SqlShards:
             return [_shard_of(row) for row in (await connection.execute(planned)).mappings()]
 
     async def claim(self, wanted: Sequence[Shard]) -> Sequence[Shard]:
-        """Set the waiting ones running, each with its next attempt; those, in the order asked."""
+        """Set shards running, each with its next attempt; those, in the order asked.
+
+        Left alone are shards that are done, and those whose stored attempt is
+        not the one that is handed in.
+        """
         claimed: dict[tuple[str, int], Shard] = {}
         async with self._database.write() as connection:
-            for batch_id, positions in _by_batch(wanted):
-                for shard in await _claim_of_batch(connection, batch_id, positions):
-                    claimed[shard.batch_id, shard.index] = shard
+            for statement in _claims(wanted):
+                for row in (await connection.execute(statement)).mappings():
+                    claimed[row["batch_id"], row["position"]] = _shard_of(row)
         keys = dict.fromkeys((shard.batch_id, shard.index) for shard in wanted)
         return [claimed[key] for key in keys if key in claimed]
 
@@ -67,13 +72,11 @@ class SqlShards:
             closing = _CLOSE.values(status=DONE)
             return (await connection.execute(closing, _values_of(tally))).rowcount == 1
 
-    async def release(self, batch_id: str | None = None) -> int:
-        """Set running shards (of one batch, or all) back to waiting; how many there were."""
+    async def release(self) -> int:
+        """Set every running shard back to waiting; how many there were."""
         # Written out, and not a parameter, so that the index of running shards serves.
         running = shards.c.status == literal(RUNNING, literal_execute=True)
         releasing = update(shards).where(running).values(status=WAITING)
-        if batch_id is not None:
-            releasing = releasing.where(shards.c.batch_id == batch_id)
         async with self._database.write() as connection:
             return (await connection.execute(releasing)).rowcount
 
@@ -84,29 +87,25 @@ async def insert_shards(connection: AsyncConnection, planned: Sequence[Shard]) -
         await connection.execute(insert(shards), [_row_of(shard) for shard in planned])
 
 
-def _by_batch(wanted: Sequence[Shard]) -> Iterator[tuple[str, list[int]]]:
-    positions: dict[str, list[int]] = defaultdict(list)
+def _claims(wanted: Sequence[Shard]) -> Iterator[ReturningUpdate[Any]]:
+    positions: dict[tuple[str, int], list[int]] = defaultdict(list)
     for shard in wanted:
-        positions[shard.batch_id].append(shard.index)
-    for batch_id, all_positions in positions.items():
+        positions[shard.batch_id, shard.attempt].append(shard.index)
+    for (batch_id, attempt), all_positions in positions.items():
         for start in range(0, len(all_positions), _POSITIONS_PER_CLAIM):
-            yield batch_id, all_positions[start : start + _POSITIONS_PER_CLAIM]
+            some = all_positions[start : start + _POSITIONS_PER_CLAIM]
+            yield _claim(batch_id, attempt, some)
 
 
-async def _claim_of_batch(
-    connection: AsyncConnection, batch_id: str, positions: Sequence[int]
-) -> list[Shard]:
-    claiming = (
-        update(shards)
-        .where(
-            shards.c.batch_id == batch_id,
-            shards.c.position.in_(positions),
-            shards.c.status == WAITING,
-        )
-        .values(status=RUNNING, attempt=shards.c.attempt + 1)
-        .returning(shards)
+def _claim(batch_id: str, attempt: int, positions: Sequence[int]) -> ReturningUpdate[Any]:
+    unclaimed = (
+        shards.c.batch_id == batch_id,
+        shards.c.position.in_(positions),
+        shards.c.attempt == attempt,
+        shards.c.status != DONE,
     )
-    return [_shard_of(row) for row in (await connection.execute(claiming)).mappings()]
+    claimed = {"status": RUNNING, "attempt": attempt + 1}
+    return update(shards).where(*unclaimed).values(claimed).returning(shards)
 
 
 def _values_of(tally: ShardTally) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from batchmill.upstream.mock.stats import Stats
 from batchmill.upstream.mock.wire import Request, ServerConnection
 
 BACKLOG = 4096
-PAGES = ("/v1/models", "/stats", "/reset")
+PAGES = ("/v1/models", "/stats", "/reset", "/health")
 
 
 @dataclass(slots=True, eq=False)
@@ -176,6 +176,8 @@ class MockUpstream:
             case "POST", "/reset":
                 self.stats.clear()
                 return 200, b"{}"
+            case "GET", "/health":
+                return 200, b'{"status":"ok"}'
             case _, path if path in answers.ENDPOINTS or path in PAGES:
                 return 405, Refusal(405, "This method is not allowed here.").render()
         return 404, Refusal(404, "There is nothing at this URL.", "unknown_url").render()

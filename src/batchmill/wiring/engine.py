@@ -1,17 +1,10 @@
-"""Wiring: settings in, running parts out. The only place where parts meet.
-
-Nothing is decided here; every rule stands with the part that it belongs to.
-"""
+"""The engine, made from settings. Nothing of the API is imported: it would cost memory."""
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
-from batchmill.blobs import LocalBlobs
 from batchmill.cluster.local import LocalCluster
 from batchmill.config import ModelSettings, Settings, UpstreamSettings
 from batchmill.domain.catalog import TEST_MODEL
@@ -26,13 +19,13 @@ from batchmill.engine.lane import Lane, Upstream
 from batchmill.engine.planning import Planner, ShardSize
 from batchmill.engine.sweep import Sweeper
 from batchmill.engine.worker import LocalWorker
-from batchmill.journal.local import LocalJournal
-from batchmill.ports import Clock, Store, Target, Transport
-from batchmill.store import open_store
+from batchmill.ports import Clock, Target, Transport
 from batchmill.telemetry import EngineMetrics, engine_metrics, write_snapshot
 from batchmill.upstream.builtin import TestModel
 from batchmill.upstream.http import HttpTransport
 from batchmill.upstream.smollm2 import SLOTS, SmolLm2, find_weights
+from batchmill.wiring.parts import Parts, Paths
+from batchmill.wiring.signs import write_progress
 
 ANY_MODEL = "*"
 
@@ -40,84 +33,7 @@ _TEST_SLOTS = 64
 _REPORT_SECONDS = 0.5
 _SNAPSHOT_SECONDS = 1.0
 _SWEEP_SECONDS = 60.0
-_JOURNAL_PENDING_BYTES = 64 * 1024 * 1024
 _STREAM_KEYS = frozenset({"stream", "stream_options"})
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> float:
-        """Unix seconds."""
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        """Return after ``seconds``."""
-        await asyncio.sleep(seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """What lies where in the data folder."""
-
-    root: Path
-
-    @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.root / "batchmill.sqlite3"
-
-    @property
-    def blobs(self) -> Path:
-        """The bytes of files."""
-        return self.root / "blobs"
-
-    @property
-    def journal(self) -> Path:
-        """The segments of running batches."""
-        return self.root / "journal"
-
-    @property
-    def snapshot(self) -> Path:
-        """The engine's metrics; rewritten every second, so it is the engine's heartbeat too."""
-        return self.root / "engine.prom"
-
-    @property
-    def engine_lock(self) -> Path:
-        """Held by the one engine that works on this folder."""
-        return self.root / "engine.lock"
-
-    @property
-    def server_lock(self) -> Path:
-        """Held by the one server that serves this folder."""
-        return self.root / "server.lock"
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What both processes of a server open: the store, the blobs and the journal."""
-
-    store: Store
-    blobs: LocalBlobs
-    journal: LocalJournal
-    clock: Clock
-
-
-@asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """The data folder's parts, made where missing; closed at the end. Raises StorageFull."""
-    paths = Paths(settings.data.dir)
-    paths.root.mkdir(parents=True, exist_ok=True)
-    store = await open_store(paths.database)
-    journal = LocalJournal(paths.journal, settings.engine.sync_interval, _JOURNAL_PENDING_BYTES)
-    try:
-        yield Parts(store, LocalBlobs(paths.blobs), journal, SystemClock())
-    finally:
-        await journal.close()
-        await store.close()
-
-
-# --- the engine ---
 
 
 class Lanes:
@@ -215,11 +131,13 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
     sweeper = Sweeper(
         store=parts.store, blobs=parts.blobs, journal=parts.journal, clock=parts.clock
     )
-    snapshot = Paths(settings.data.dir).snapshot
+    paths = Paths(settings.data.dir)
+    dispatcher = _dispatcher(settings, parts, worker)
 
     async def tell() -> None:
         lanes.observe()
-        await asyncio.to_thread(write_snapshot, metrics, snapshot, now=parts.clock.now())
+        await asyncio.to_thread(write_progress, dispatcher.progress(), paths.progress)
+        await asyncio.to_thread(write_snapshot, metrics, paths.snapshot, now=parts.clock.now())
 
     beats = (
         Beat(_REPORT_SECONDS, worker.report),
@@ -227,7 +145,7 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
         Beat(_SWEEP_SECONDS, sweeper.sweep),
     )
     try:
-        yield Engine(_dispatcher(settings, parts, worker), beats, parts.clock)
+        yield Engine(dispatcher, beats, parts.clock)
     finally:
         await lanes.close()
 

@@ -1,0 +1,175 @@
+"""The two processes of a server: the API's and the engine's, each started by the supervisor.
+
+The first line of standard input is the supervisor's post; then the pipe stays
+silent until the supervisor is gone. The engine leaves then; the API starts a
+new supervisor before it leaves, so that the server heals.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import uvloop
+
+from batchmill.cli.supervisor import CANNOT_START, Post, spawn
+from batchmill.config import Settings, restore_settings
+from batchmill.domain.errors import BatchmillError
+from batchmill.telemetry import Fact, configure_logging, get_logger
+from batchmill.wiring.parts import Paths, open_parts
+
+log = get_logger()
+
+# A server that is told to stop lets answers under way end for so long.
+_API_GRACE = 10
+_ORPHAN_GRACE = 0.5
+
+
+def main() -> int:
+    """Run the process that the command line names: ``engine`` or ``api``."""
+    name, wake_fd = sys.argv[1], int(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    post = Post(**json.loads(sys.stdin.buffer.readline()))
+    settings = restore_settings(post.settings.encode())
+    configure_logging(settings.log.level, style="json" if post.log_json else "text")
+    try:
+        if name == "engine":
+            uvloop.run(run_engine(settings, wake_fd))
+        else:
+            uvloop.run(run_api(settings, post, wake_fd))
+    except BatchmillError as error:
+        sys.stderr.write(f"batchmill: {error.message}\n")
+        return CANNOT_START
+    return 0
+
+
+class Stoppable(Protocol):
+    """A server that leaves when ``should_exit`` is set."""
+
+    should_exit: bool
+
+
+class Orphaned(asyncio.Event):
+    """Set when the supervisor is gone: standard input has come to its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        asyncio.get_running_loop().add_reader(0, self._look)
+
+    def _look(self) -> None:
+        if not os.read(0, 4096):
+            asyncio.get_running_loop().remove_reader(0)
+            self.set()
+
+
+async def _first(*events: asyncio.Event) -> None:
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+# --- the engine ---
+
+
+async def run_engine(settings: Settings, wake_fd: int) -> None:
+    """Run the engine until a signal, or until the supervisor is gone."""
+    # Imported here: the API's process has no use for it.
+    from batchmill.wiring.engine import open_engine
+
+    orphaned, terminated = Orphaned(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, terminated.set)
+    lock = await _lock(Paths(settings.data.dir).engine_lock)
+    stop = asyncio.Event()
+    try:
+        async with open_parts(settings) as parts, open_engine(settings, parts) as engine:
+            loop.add_reader(wake_fd, _on_wake, wake_fd, engine.wake)
+            working = asyncio.create_task(
+                engine.run(stop, lambda: _grace(settings, orphaned, terminated))
+            )
+            stopping = asyncio.create_task(_first(orphaned, terminated))
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stop.set()
+            await working
+    finally:
+        os.close(lock)
+
+
+def _grace(settings: Settings, orphaned: asyncio.Event, terminated: asyncio.Event) -> float:
+    """An orphan makes room for its successor at once."""
+    is_hurried = orphaned.is_set() and not terminated.is_set()
+    return _ORPHAN_GRACE if is_hurried else settings.engine.stop_grace
+
+
+def _on_wake(wake_fd: int, wake: Callable[[], None]) -> None:
+    with suppress(BlockingIOError):
+        os.read(wake_fd, 4096)
+    wake()
+
+
+async def _lock(path: Path) -> int:
+    """The lock of the one engine on this folder; waits while a predecessor is leaving."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    await asyncio.to_thread(fcntl.flock, fd, fcntl.LOCK_EX)
+    return fd
+
+
+# --- the API ---
+
+
+async def run_api(settings: Settings, post: Post, wake_fd: int) -> None:
+    """Serve the API on the supervisor's socket until a signal, or until the supervisor is gone."""
+    # Imported here: the engine's process has no use for them.
+    import uvicorn
+
+    from batchmill.wiring.api import make_app
+
+    orphaned = Orphaned()
+    async with open_parts(settings) as parts:
+        app = make_app(settings, parts, lambda: _wake(wake_fd))
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            date_header=True,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_API_GRACE,
+        )
+        server = uvicorn.Server(config)
+        watching = asyncio.create_task(_succeed(orphaned, post, server))
+        with socket.socket(fileno=os.dup(post.socket)) as listening:
+            log.info(Fact.SERVER_STARTED, pid=os.getpid())
+            await server.serve(sockets=[listening])
+        watching.cancel()
+    log.info(Fact.SERVER_STOPPED)
+
+
+async def _succeed(orphaned: asyncio.Event, post: Post, server: Stoppable) -> None:
+    """When the supervisor is gone: start the next one, then leave."""
+    await orphaned.wait()
+    spawn(post)
+    server.should_exit = True
+
+
+def _wake(wake_fd: int) -> None:
+    # A full pipe is a woken engine, a broken one an absent engine, which looks
+    # at the store by itself when it comes.
+    with suppress(BlockingIOError, BrokenPipeError):
+        os.write(wake_fd, b"w")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""``batchmill serve``: makes settings, socket and lock, and becomes the supervisor."""
+
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batchmill.cli import supervisor
+from batchmill.cli.config_show import ConfigFile
+from batchmill.cli.discovery import offer_models
+from batchmill.cli.streams import one_sentence
+from batchmill.config import Settings, UpstreamSettings, dump_settings, load_settings
+from batchmill.domain.catalog import TEST_MODEL
+from batchmill.domain.errors import ConfigError
+from batchmill.wiring.parts import Paths
+
+_BACKLOG = 2048
+
+Upstreams = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--upstream",
+        metavar="URL",
+        help="Offer every model that the server at this base URL lists, such as "
+        "http://localhost:8000/v1. May be given several times.",
+    ),
+]
+KeyVariable = Annotated[
+    str | None,
+    typer.Option(
+        "--upstream-key-env", metavar="NAME", help="Environment variable with the upstream's key."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``serve`` to the command line."""
+    app.command("serve")(serve)
+
+
+def serve(
+    config: ConfigFile = None,
+    upstream: Upstreams = None,
+    upstream_key_env: KeyVariable = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder that everything is kept in.")
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="qwen or openai.")] = None,
+) -> None:
+    """Serve the Batch API. Without any option: the built-in models, on 127.0.0.1:8080."""
+    flags = {"server.host": host, "server.port": port, "data.dir": data_dir, "profile": profile}
+    with one_sentence():
+        loaded = load_settings(file=config, env=os.environ, flags=flags)
+        settings = offer_models(
+            loaded.settings, upstream_settings(upstream or (), upstream_key_env)
+        )
+        lock = lock_folder(settings.data.dir)
+        listening = _listen(settings.server.host, settings.server.port)
+    _greet(settings, listening)
+    supervisor.start(
+        supervisor.Post(
+            settings=dump_settings(settings).decode(),
+            stop_grace=settings.engine.stop_grace,
+            socket=listening.detach(),
+            lock=lock,
+            log_json=not sys.stderr.isatty()
+            if settings.log.format == "auto"
+            else settings.log.format == "json",
+        )
+    )
+
+
+def upstream_settings(urls: Sequence[str], key_env: str | None) -> list[UpstreamSettings]:
+    """The upstreams of ``--upstream``, checked as those of a file are; raises ConfigError."""
+    tables = [{"url": url, "api_key_env": key_env} for url in urls]
+    rows = [{key: value for key, value in table.items() if value} for table in tables]
+    checked = load_settings(
+        file=None,
+        env={name: os.environ[name] for name in (key_env,) if name and name in os.environ},
+        flags={"models": [{"name": "upstream", "upstreams": rows}]} if rows else {},
+    )
+    return [one for model in checked.settings.models for one in model.upstreams]
+
+
+def lock_folder(folder: Path) -> int:
+    """The lock of the one server on this folder, held while the descriptor is open."""
+    path = Paths(folder).server_lock
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(
+            f"The data folder {folder} is in use by another batchmill: stop that one, "
+            "or choose another folder with --data-dir."
+        ) from None
+    return fd
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot listen on {host}:{port} ({error.strerror}): "
+            "choose another port with --port, or stop what uses this one."
+        ) from None
+    listening.listen(_BACKLOG)
+    return listening
+
+
+def _greet(settings: Settings, listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    models = ", ".join([*(model.name for model in settings.models), TEST_MODEL])
+    typer.echo(
+        f"batchmill serves on http://{shown}:{port}/v1\n"
+        f"  models  {models}\n"
+        f"  data    {settings.data.dir.absolute()}\n"
+        f"  try it  batchmill submit --wait your-requests.jsonl\n"
+        f"  stop    Ctrl-C"
+    )
+    sys.stdout.flush()

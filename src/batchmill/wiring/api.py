@@ -1,0 +1,62 @@
+"""The API, made from settings: services over the parts, and the app in front of them."""
+
+from collections.abc import Callable
+from functools import partial
+
+from fastapi import FastAPI
+
+from batchmill.api.app import Door, Services, create_app
+from batchmill.api.bodies import Patience
+from batchmill.api.gate import Served
+from batchmill.api.health import Probes
+from batchmill.config import Settings
+from batchmill.service.batches import Batches, Rules
+from batchmill.service.files import Files
+from batchmill.service.models import Models
+from batchmill.service.results import Results
+from batchmill.service.uploads import Uploads
+from batchmill.telemetry import HttpMetrics, http_metrics, merge_expositions, read_snapshot, render
+from batchmill.wiring.parts import Parts, Paths
+from batchmill.wiring.signs import ProgressFile, is_alive
+
+
+def make_app(settings: Settings, parts: Parts, wake: Callable[[], None]) -> FastAPI:
+    """The application of ``settings``; ``wake`` tells the engine to look at the store."""
+    metrics = http_metrics()
+    paths = Paths(settings.data.dir)
+    probes = Probes(
+        ping_store=parts.store.ping,
+        engine_lives=lambda: is_alive(paths.progress, parts.clock.now()),
+        metrics=partial(_expose, metrics, paths),
+    )
+    door = Door(
+        limits=settings.to_limits(),
+        zone=settings.timezone(),
+        allowed_hosts=settings.server.allowed_hosts,
+        patience=Patience(settings.server.upload_idle_timeout),
+        observe=partial(_observe, metrics),
+    )
+    return create_app(_services(settings, parts, wake), probes, door)
+
+
+def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Services:
+    limits = settings.to_limits()
+    progress = ProgressFile(Paths(settings.data.dir).progress).of
+    rules = Rules(catalog=settings.catalog(), limits=limits, profile=settings.profile)
+    store, blobs, clock = parts.store, parts.blobs, parts.clock
+    return Services(
+        files=Files(store=store.files, blobs=blobs, clock=clock, limits=limits),
+        uploads=Uploads(store=store, blobs=blobs, clock=clock, limits=limits),
+        batches=Batches(store=store, clock=clock, rules=rules, wake=wake, progress=progress),
+        results=Results(store=store, blobs=blobs, journal=parts.journal, limits=limits),
+        models=Models(settings.catalog(), created=int(clock.now())),
+    )
+
+
+def _expose(metrics: HttpMetrics, paths: Paths) -> bytes:
+    return merge_expositions((render(metrics.registry), read_snapshot(paths.snapshot)))
+
+
+def _observe(metrics: HttpMetrics, served: Served) -> None:
+    metrics.requests.labels(served.method, served.route, str(served.status)).inc()
+    metrics.request_seconds.labels(served.route).observe(served.seconds)

@@ -1,0 +1,94 @@
+"""The data folder and the parts that both processes of a server open."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchmill.blobs import LocalBlobs
+from batchmill.config import Settings
+from batchmill.journal.local import LocalJournal
+from batchmill.ports import Clock, Store
+from batchmill.store import open_store
+
+_JOURNAL_PENDING_BYTES = 64 * 1024 * 1024
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``."""
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What lies where in the data folder."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.root / "batchmill.sqlite3"
+
+    @property
+    def blobs(self) -> Path:
+        """The bytes of files."""
+        return self.root / "blobs"
+
+    @property
+    def journal(self) -> Path:
+        """The segments of running batches."""
+        return self.root / "journal"
+
+    @property
+    def snapshot(self) -> Path:
+        """The engine's metrics, renewed every second."""
+        return self.root / "engine.prom"
+
+    @property
+    def progress(self) -> Path:
+        """How the engine's batches are getting on, renewed every second."""
+        return self.root / "engine.json"
+
+    @property
+    def engine_lock(self) -> Path:
+        """Held by the one engine that works on this folder."""
+        return self.root / "engine.lock"
+
+    @property
+    def server_lock(self) -> Path:
+        """Held by the one server that serves this folder."""
+        return self.root / "server.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What both processes of a server open: the store, the blobs and the journal."""
+
+    store: Store
+    blobs: LocalBlobs
+    journal: LocalJournal
+    clock: Clock
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """The data folder's parts, made where missing; closed at the end. Raises StorageFull."""
+    paths = Paths(settings.data.dir)
+    paths.root.mkdir(parents=True, exist_ok=True)
+    store = await open_store(paths.database)
+    journal = LocalJournal(paths.journal, settings.engine.sync_interval, _JOURNAL_PENDING_BYTES)
+    try:
+        yield Parts(store, LocalBlobs(paths.blobs), journal, SystemClock())
+    finally:
+        await journal.close()
+        await store.close()

@@ -1,0 +1,186 @@
+"""Opening a database: migrations, the settings of SQLite, and what is refused."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from store_cases import KINDS, PLENTY, a_batch, a_file, with_store
+
+from batchmill.domain.errors import ConfigError
+from batchmill.ports import Store
+from batchmill.store import SqlStore, migrations, open_store
+from batchmill.store.tables import metadata
+
+OPEN_AND_TELL = """
+import asyncio, sys
+from batchmill.store import open_store
+
+async def main():
+    print("ready", flush=True)
+    sys.stdin.readline()
+    store = await open_store(sys.argv[1])
+    await store.ping()
+    await store.close()
+    print("alembic" in sys.modules)
+
+asyncio.run(main())
+"""
+
+
+def opening_process(path: Path) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", OPEN_AND_TELL, str(path)]
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def sql_store(store: Store) -> SqlStore:
+    assert isinstance(store, SqlStore)
+    return store
+
+
+@with_store
+async def test_the_migrations_make_the_tables_that_the_code_uses(store: Store) -> None:
+    def differences(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    async with sql_store(store)._database.read() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+def test_head_is_the_newest_migration() -> None:
+    """It is written by hand, so that a start need not ask Alembic."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_current_head() == migrations.HEAD
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_what_was_stored_is_there_after_the_next_opening(kind: str, tmp_path: Path) -> None:
+    """The second opening migrates nothing and finds everything."""
+
+    async def main() -> None:
+        first = await KINDS[kind](tmp_path)
+        await first.batches.create(a_batch(), None, ())
+        await first.close()
+        second = await KINDS[kind](tmp_path)
+        assert await second.batches.get("acme", "batch_1") == a_batch()
+        await second.close()
+
+    asyncio.run(main())
+
+
+def test_processes_may_open_a_new_database_at_the_same_time(tmp_path: Path) -> None:
+    """One of them migrates, the others wait for it, and a later one need not."""
+    processes = [opening_process(tmp_path / "data" / "batchmill.db") for _ in range(4)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    told = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0, 0]
+    assert sorted(told) == ["False\n", "False\n", "False\n", "True\n"]
+
+
+def test_a_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    """And is left as it is."""
+
+    async def main() -> None:
+        store = await open_store(tmp_path / "x.db")
+        newer = text("UPDATE alembic_version SET version_num = '9999'")
+        async with store._database.write() as connection:
+            await connection.execute(newer)
+        await store.close()
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="newer release"):
+                await open_store(tmp_path / "x.db")
+
+    asyncio.run(main())
+
+
+def test_a_failed_migration_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start begins anew instead of finding half of the tables."""
+
+    def broken(connection: Connection) -> None:
+        connection.execute(text("CREATE TABLE files (id TEXT)"))
+        raise RuntimeError("the power went")
+
+    async def main() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("batchmill.store.schema.migrate", broken)
+            with pytest.raises(RuntimeError, match="power"):
+                await open_store(tmp_path / "x.db")
+        store = await open_store(tmp_path / "x.db")
+        await store.files.add(a_file(), PLENTY)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_sqlite_is_set_to_lose_nothing(tmp_path: Path) -> None:
+    """Every connection: write-ahead log, synced at each commit, references checked."""
+
+    async def main() -> None:
+        store = await open_store(tmp_path / "x.db")
+        async with store._database.read() as one, store._database.write() as two:
+            for connection in (one, two):
+                for pragma, value in (
+                    ("journal_mode", "wal"),
+                    ("synchronous", 2),
+                    ("foreign_keys", 1),
+                    ("busy_timeout", 60_000),
+                ):
+                    answer = await connection.exec_driver_sql(f"PRAGMA {pragma}")
+                    assert answer.scalar_one() == value
+        await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("where", ["{}/x.db", "sqlite:///{}/x.db", "sqlite+aiosqlite:///{}/x.db"])
+def test_a_path_and_a_url_name_the_same_database(where: str, tmp_path: Path) -> None:
+    """Folders on the way are made."""
+
+    async def main() -> None:
+        store = await open_store(where.format(tmp_path / "a" / "b"))
+        await store.ping()
+        await store.close()
+        assert (tmp_path / "a" / "b" / "x.db").exists()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "where", ["mysql://me:secret@host/db", "sqlite://", "sqlite:///:memory:", "://secret"]
+)
+def test_what_cannot_be_a_database_is_refused_without_its_secrets(where: str) -> None:
+    """The sentence says what to write instead."""
+    with pytest.raises(ConfigError, match="sqlite:///path") as refused:
+        asyncio.run(open_store(where))
+    assert "secret" not in str(refused.value)
+
+
+@with_store
+async def test_errors_do_not_show_what_clients_wrote(store: Store) -> None:
+    file = a_file(filename="private.jsonl")
+    await store.files.add(file, PLENTY)
+    with pytest.raises(Exception, match=r"(?i)unique") as failed:
+        await store.files.add(file, PLENTY)
+    assert "private" not in str(failed.value)
+
+
+@with_store
+async def test_ping_returns_while_the_database_answers(store: Store) -> None:
+    await store.ping()

@@ -1,0 +1,153 @@
+"""Two processes on one database, as the API and the engine are; kills and cancelled calls."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from store_cases import a_batch, planned
+
+from batchmill.ports import BatchQuery
+from batchmill.store import open_store
+
+ROUNDS = 60
+
+CREATE_BATCHES = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[3])
+from store_cases import a_batch
+from batchmill.ports import Idempotency, UnfinishedCap
+from batchmill.store import open_store
+
+async def main():
+    name, rounds = sys.argv[2], int(sys.argv[4])
+    store = await open_store(sys.argv[1])
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+    async def create(n):
+        batch = a_batch(f"{name}-{n}", metadata={"k": "v" * 2000})
+        await store.batches.create(batch, Idempotency(batch.id, "f"), [UnfinishedCap(10**6)])
+        print(batch.id, flush=True)
+
+    for n in range(0, rounds, 3):
+        await asyncio.gather(*(create(n + i) for i in range(3)))
+    await store.close()
+
+asyncio.run(main())
+"""
+
+TALLY_SHARDS = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[3])
+from store_cases import a_tally
+from batchmill.store import open_store
+
+async def main():
+    rounds = int(sys.argv[4])
+    store = await open_store(sys.argv[1])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    shards = await store.shards.claim(await store.shards.of_batch("batch_running"))
+    for n in range(rounds):
+        await store.shards.tally([a_tally(shard, n % 10) for shard in shards])
+    for shard in shards:
+        assert await store.shards.close(a_tally(shard, 10))
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+def started(script: str, path: Path, name: str, rounds: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script, str(path), name, str(Path(__file__).parent)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [*command, str(rounds)], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def test_processes_write_at_the_same_time_and_none_finds_the_database_locked(
+    tmp_path: Path,
+) -> None:
+    """Two create batches, one writes progress, and this one reads, all at once."""
+    path = tmp_path / "batchmill.db"
+
+    async def prepare() -> None:
+        store = await open_store(path)
+        await planned(store, a_batch("running"), shards=8)
+        await store.close()
+
+    async def read_meanwhile(processes: list[subprocess.Popen[str]]) -> int:
+        store = await open_store(path)
+        while any(process.poll() is None for process in processes):
+            page = await store.batches.list("acme", BatchQuery(100))
+            assert page.items[-1].id == "batch_running" or page.has_more
+        unfinished = await store.batches.unfinished()
+        running = await store.batches.get("acme", "batch_running")
+        assert running is not None
+        assert running.counts.completed == 80
+        await store.close()
+        return len(unfinished)
+
+    asyncio.run(prepare())
+    processes = [started(CREATE_BATCHES, path, name, ROUNDS) for name in ("a", "b")]
+    processes.append(started(TALLY_SHARDS, path, "c", ROUNDS))
+    for process in processes:
+        go(process)
+    count = asyncio.run(read_meanwhile(processes))
+    ends = [(process.communicate()[1], process.returncode) for process in processes]
+    assert ends == [("", 0)] * 3
+    assert count == 2 * ROUNDS + 1
+
+
+def test_what_was_acknowledged_before_a_kill_is_there(tmp_path: Path) -> None:
+    """And the next process opens and writes as if nothing had been."""
+    path = tmp_path / "batchmill.db"
+    process = started(CREATE_BATCHES, path, "a", 30_000)
+    go(process)
+    assert process.stdout is not None
+    acknowledged = [process.stdout.readline().strip() for _ in range(20)]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    async def after() -> None:
+        store = await open_store(path)
+        for batch_id in acknowledged:
+            assert await store.batches.get("acme", batch_id) is not None
+        await store.batches.create(a_batch("after"), None, ())
+        await store.close()
+
+    asyncio.run(after())
+
+
+@pytest.mark.parametrize("patience", range(0, 60, 5))
+def test_a_cancelled_write_happens_whole_or_not_at_all(patience: int, tmp_path: Path) -> None:
+    """Wherever the caller is torn away, the store goes on and holds no half of it."""
+
+    async def main() -> None:
+        store = await open_store(tmp_path / "x.db")
+        tasks = [asyncio.create_task(planned(store, a_batch(str(n)))) for n in range(4)]
+        for _ in range(patience):
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for batch in await store.batches.unfinished():
+            shards = await store.shards.of_batch(batch.id)
+            assert len(shards) == (0 if batch.in_progress_at is None else 2)
+        await planned(store, a_batch("after"))
+        await store.close()
+
+    asyncio.run(main())

@@ -1,0 +1,540 @@
+"""The transport against live sockets: each clause of its port."""
+
+import asyncio
+import gzip
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+import pytest
+from raw_upstream import Peer, answer, listen, plain
+
+from batchmill.domain.errors import ConfigError
+from batchmill.ports import FaultKind, Reply, Target, Transport, TransportFault
+from batchmill.upstream.http import HttpTransport, fetch_models
+from batchmill.upstream.http_connection import COPY_LIMIT
+from batchmill.upstream.mock import MockUpstream, Script
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+CHAT = "/chat/completions"
+BODY = b'{"model":"m","messages":[{"role":"user","content":"hello"}]}'
+OK = plain(b"{}")
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def post(target: Target, **settings: Any) -> Reply:
+    """One request on a transport of its own."""
+    transport = HttpTransport(target, **settings)
+    try:
+        return await transport.send(CHAT, BODY, "key-1")
+    finally:
+        await transport.close()
+
+
+async def fault_of(sending: Coroutine[Any, Any, object]) -> FaultKind:
+    """Why there was no answer."""
+    with pytest.raises(TransportFault) as caught:
+        await sending
+    assert "hello" not in str(caught.value)
+    return caught.value.kind
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_request_arrives_as_it_should_and_its_answer_comes_back(run: Run) -> None:
+    async def main() -> None:
+        seen: list[tuple[bytes, bytes]] = []
+
+        async def play(peer: Peer) -> None:
+            seen.append(await peer.receive())
+            await peer.send(plain(b'{"a":1}', "429 Slow", "Retry-After-Ms: 250\r\n"))
+
+        async with listen(play) as upstream:
+            target = Target(f"http://127.0.0.1:{upstream.port}/v1/", api_key="sk-1")
+            reply = await post(target)
+        assert reply == Reply(429, b'{"a":1}', 0.25)
+        [(head, body)] = seen
+        lines = head.decode().split("\r\n")
+        assert lines[0] == "POST /v1/chat/completions HTTP/1.1"
+        assert body == BODY
+        assert set(lines[1:-2]) >= {
+            f"Host: 127.0.0.1:{upstream.port}",
+            "Authorization: Bearer sk-1",
+            "Content-Type: application/json",
+            "Idempotency-Key: key-1",
+            "Accept-Encoding: identity",
+            f"Content-Length: {len(BODY)}",
+        }
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [0, COPY_LIMIT - 1, COPY_LIMIT, 7_000_000])
+def test_a_body_of_any_size_arrives_whole(run: Run, size: int) -> None:
+    async def main() -> None:
+        received: list[bytes] = []
+        body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+
+        async def play(peer: Peer) -> None:
+            received.append((await peer.receive())[1])
+            await peer.send(OK)
+
+        async with listen(play) as upstream:
+            transport = HttpTransport(upstream.target())
+            await transport.send(CHAT, body, "k")
+            await transport.close()
+        assert received == [body]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("pieces", "close"),
+    [
+        ([OK], False),
+        ([b"HTTP/1.1 200 OK\r\nConte", b"nt-Length: 2\r\n\r\n{", b"}"], False),
+        ([CHUNKED, b"1\r\n{", b"\r\n1\r\n}\r\n0\r\n\r\n"], False),
+        ([b"HTTP/1.1 100 Continue\r\n\r\n", OK], False),
+        ([b"HTTP/1.1 200 OK\r\n\r\n{", b"}"], True),
+        ([b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}"], True),
+        ([plain(gzip.compress(b"{}"), fields="Content-Encoding: gzip\r\n")], False),
+    ],
+    ids=["length", "pieces", "chunked", "continue", "until-close", "1.0", "gzip"],
+)  # fmt: skip
+def test_every_framing_of_an_answer_is_understood(
+    run: Run, pieces: list[bytes], close: bool
+) -> None:
+    async def main() -> None:
+        async with listen(answer(*pieces, close=close)) as upstream:
+            transport = HttpTransport(upstream.target())
+            for _ in range(3):
+                assert await transport.send(CHAT, BODY, "k") == Reply(200, b"{}")
+            await transport.close()
+            assert upstream.connections == (3 if close else 1)
+
+    run(main())
+
+
+def test_a_redirect_is_an_answer(run: Run) -> None:
+    async def main() -> None:
+        moved = plain(b"", "307 Temporary Redirect", "Location: http://elsewhere/\r\n")
+        async with listen(answer(moved)) as upstream:
+            assert await post(upstream.target()) == Reply(307, b"")
+
+    run(main())
+
+
+@pytest.mark.parametrize("cut", [*range(len(OK)), -1])
+def test_an_answer_that_is_cut_off_anywhere_is_a_reset(run: Run, cut: int) -> None:
+    async def main() -> None:
+        async with listen(answer(OK[:cut], close=True)) as upstream:
+            assert await fault_of(post(upstream.target())) == FaultKind.RESET
+
+    run(main())
+
+
+def test_a_chunked_answer_without_its_last_chunk_is_a_reset(run: Run) -> None:
+    async def main() -> None:
+        chunked = CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"
+        for cut in range(len(chunked) - 7, len(chunked)):
+            async with listen(answer(chunked[:cut], close=True)) as upstream:
+                assert await fault_of(post(upstream.target())) == FaultKind.RESET
+
+    run(main())
+
+
+def test_a_connection_on_which_something_else_is_spoken_is_garbled(run: Run) -> None:
+    async def main() -> None:
+        async with listen(answer(b"220 mail.example ESMTP\r\n")) as upstream:
+            assert await fault_of(post(upstream.target())) == FaultKind.GARBLED
+
+    run(main())
+
+
+def test_an_answer_beyond_the_cap_drops_the_connection_at_once(run: Run) -> None:
+    async def main() -> None:
+        dropped = asyncio.Event()
+
+        async def play(peer: Peer) -> None:
+            await peer.receive()
+            await peer.send(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 101)
+            await peer.wait_for_end()
+            dropped.set()
+
+        async with listen(play) as upstream:
+            transport = HttpTransport(upstream.target(max_answer_bytes=100))
+            sending = transport.send(CHAT, BODY, "k")
+            assert await fault_of(sending) == FaultKind.TOO_LARGE
+            await dropped.wait()
+            await transport.close()
+
+    run(main())
+
+
+def test_an_oversized_answer_is_refused_and_the_next_one_is_read(run: Run) -> None:
+    async def main() -> None:
+        mock = MockUpstream(Script(rate_oversized=1.0, oversized_bytes=300_000_000))
+        transport = HttpTransport(Target(await mock.start(), max_answer_bytes=2000))
+        assert await fault_of(transport.send(CHAT, BODY, "k")) == FaultKind.TOO_LARGE
+        mock.script = Script(rate_oversized=1.0, oversized_bytes=2000)
+        assert len((await transport.send(CHAT, BODY, "k")).body) == 2000
+        mock.script = Script(rate_oversized=1.0, oversized_bytes=2001)
+        assert await fault_of(transport.send(CHAT, BODY, "k")) == FaultKind.TOO_LARGE
+        await transport.close()
+        await mock.stop()
+
+    run(main())
+
+
+def test_nobody_listening_is_unreachable(run: Run) -> None:
+    async def main() -> None:
+        for host in ("127.0.0.1", "[::1]", "no-such-host.invalid"):
+            target = Target(f"http://{host}:{free_port()}/v1")
+            assert await fault_of(post(target)) == FaultKind.UNREACHABLE
+
+    run(main())
+
+
+def test_a_connect_that_takes_too_long_is_unreachable(run: Run) -> None:
+    async def main() -> None:
+        with full_socket() as port:
+            target = Target(f"http://127.0.0.1:{port}", connect_timeout=0.05)
+            assert await fault_of(post(target)) == FaultKind.UNREACHABLE
+
+    run(main())
+
+
+def test_a_deadline_that_comes_during_the_connect_is_a_timeout(run: Run) -> None:
+    async def main() -> None:
+        with full_socket() as port:
+            transport = HttpTransport(Target(f"http://127.0.0.1:{port}"))
+            sending = transport.send(CHAT, BODY, "k", timeout=0.05)
+            assert await fault_of(sending) == FaultKind.TIMEOUT
+            await transport.close()
+
+    run(main())
+
+
+def test_closing_ends_a_connect_that_is_under_way(run: Run) -> None:
+    async def main() -> None:
+        with full_socket() as port:
+            transport = HttpTransport(Target(f"http://127.0.0.1:{port}"))
+            sending = asyncio.ensure_future(transport.send(CHAT, BODY, "k"))
+            await asyncio.sleep(0)
+            await transport.close()
+            assert await fault_of(wait_for(sending)) == FaultKind.RESET
+
+    run(main())
+
+
+class full_socket:  # noqa: N801 - used like a function
+    """A listening port whose backlog is full: connects to it wait for ever."""
+
+    def __enter__(self) -> int:
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(0)
+        port = int(self._listener.getsockname()[1])
+        self._fillers = [socket.socket() for _ in range(4)]
+        for filler in self._fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        return port
+
+    def __exit__(self, *_: object) -> None:
+        for each in (self._listener, *self._fillers):
+            each.close()
+
+
+async def wait_for(sending: asyncio.Future[Reply]) -> Reply:
+    return await sending
+
+
+def test_no_answer_in_time_is_a_timeout_and_closes_the_connection(run: Run) -> None:
+    async def main() -> None:
+        mock = MockUpstream(Script(rate_hang=1.0))
+        url = await mock.start()
+        by_target = HttpTransport(Target(url, request_timeout=0.05))
+        assert await fault_of(by_target.send(CHAT, BODY, "k")) == FaultKind.TIMEOUT
+        by_call = HttpTransport(Target(url))
+        sending = by_call.send(CHAT, BODY, "k", timeout=0.05)
+        assert await fault_of(sending) == FaultKind.TIMEOUT
+        await mock.wait_until(lambda stats: stats.aborted == 2)
+        await by_target.close()
+        await by_call.close()
+        await mock.stop()
+
+    run(main())
+
+
+def test_a_timeout_does_not_outlive_its_request(run: Run) -> None:
+    """A kept connection carries a request with a long time-out after one with a short one."""
+
+    async def main() -> None:
+        mock = MockUpstream()
+        transport = HttpTransport(Target(await mock.start()))
+        await transport.send(CHAT, BODY, "k", timeout=0.05)
+        mock.hold()
+        long = asyncio.ensure_future(transport.send(CHAT, BODY, "k"))
+        await mock.wait_for_hits(2)
+        later = transport.send(CHAT, BODY, "k", timeout=0.1)
+        assert await fault_of(later) == FaultKind.TIMEOUT
+        assert not long.done()
+        mock.release()
+        assert (await long).status == 200
+        assert mock.stats.connections == 2
+        await transport.close()
+        await mock.stop()
+
+    run(main())
+
+
+def test_a_short_timeout_holds_after_a_long_one(run: Run) -> None:
+    """A kept connection carries a request with a short time-out after one with a long one."""
+
+    async def main() -> None:
+        mock = MockUpstream()
+        transport = HttpTransport(Target(await mock.start()))
+        await transport.send(CHAT, BODY, "k", timeout=500)
+        mock.hold()
+        sending = transport.send(CHAT, BODY, "k", timeout=0.05)
+        assert await fault_of(sending) == FaultKind.TIMEOUT
+        assert mock.stats.connections == 1
+        await transport.close()
+        await mock.stop()
+
+    run(main())
+
+
+def test_without_time_left_nothing_is_sent(run: Run) -> None:
+    async def main() -> None:
+        mock = MockUpstream()
+        transport = HttpTransport(Target(await mock.start()))
+        for timeout in (0.0, -1.0):
+            sending = transport.send(CHAT, BODY, "k", timeout=timeout)
+            assert await fault_of(sending) == FaultKind.TIMEOUT
+        assert mock.stats.requests == 0
+        await transport.close()
+        await mock.stop()
+
+    run(main())
+
+
+def test_cancelling_closes_that_connection_and_no_other(run: Run) -> None:
+    async def main() -> None:
+        mock = MockUpstream()
+        transport = HttpTransport(Target(await mock.start()))
+        mock.hold()
+        doomed, spared = (
+            asyncio.ensure_future(transport.send(CHAT, BODY, key)) for key in ("a", "b")
+        )
+        await mock.wait_for_hits(2)
+        doomed.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await doomed
+        await mock.wait_until(lambda stats: stats.aborted == 1)
+        mock.release()
+        assert (await spared).status == 200
+        assert mock.hits == {"a": 1, "b": 1}
+        await transport.close()
+        await mock.stop()
+
+    run(main())
+
+
+def test_a_cancel_that_crosses_the_answer_leaves_a_usable_transport(run: Run) -> None:
+    async def main() -> None:
+        mock = MockUpstream()
+        transport = HttpTransport(Target(await mock.start()))
+        for turns in range(12):
+            sending = asyncio.ensure_future(transport.send(CHAT, BODY, "k"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            sending.cancel()
+            await asyncio.wait([sending])
+            assert (await transport.send(CHAT, BODY, "k")).status == 200
+        await transport.close()
+        await mock.stop()
+
+    run(main())
+
+
+def test_closing_fails_what_is_in_flight_and_what_comes_later(run: Run) -> None:
+    async def main() -> None:
+        mock = MockUpstream()
+        transport = HttpTransport(Target(await mock.start()))
+        await transport.send(CHAT, BODY, "k")
+        mock.hold()
+        sendings = [asyncio.ensure_future(transport.send(CHAT, BODY, "k")) for _ in range(3)]
+        await mock.wait_for_hits(4)
+        await transport.close()
+        for sending in sendings:
+            assert await fault_of(wait_for(sending)) == FaultKind.RESET
+        assert await fault_of(transport.send(CHAT, BODY, "k")) == FaultKind.RESET
+        await transport.close()
+        await mock.wait_until(lambda stats: stats.aborted == 3)
+        await mock.stop()
+
+    run(main())
+
+
+def test_512_in_flight_over_a_cold_pool(run: Run) -> None:
+    async def main() -> None:
+        mock = MockUpstream()
+        transport = HttpTransport(Target(await mock.start()))
+        mock.hold()
+        sendings = [
+            asyncio.ensure_future(transport.send(CHAT, BODY, f"k{at}")) for at in range(512)
+        ]
+        await mock.wait_for_hits(512)
+        mock.release()
+        assert {reply.status for reply in await asyncio.gather(*sendings)} == {200}
+        assert mock.stats.max_in_flight == 512
+        await asyncio.gather(*(transport.send(CHAT, BODY, "again") for _ in range(100)))
+        assert mock.stats.connections == 512
+        await transport.close()
+        await mock.stop()
+
+    run(main())
+
+
+def test_the_connection_used_last_is_used_next(run: Run) -> None:
+    async def main() -> None:
+        ports: list[int] = []
+
+        async def play(peer: Peer) -> None:
+            while True:
+                await peer.receive()
+                ports.append(id(peer))
+                await peer.send(OK)
+
+        async with listen(play) as upstream:
+            transport = HttpTransport(upstream.target())
+            await asyncio.gather(*(transport.send(CHAT, BODY, "k") for _ in range(4)))
+            assert len(set(ports)) == 4
+            for _ in range(4):
+                await transport.send(CHAT, BODY, "k")
+            assert len(set(ports[4:])) == 1
+            await transport.close()
+
+    run(main())
+
+
+def test_connections_without_use_are_closed(run: Run) -> None:
+    async def main() -> None:
+        ended = asyncio.Event()
+
+        async def play(peer: Peer) -> None:
+            await peer.receive()
+            await peer.send(OK)
+            await peer.wait_for_end()
+            ended.set()
+
+        async with listen(play) as upstream:
+            transport = HttpTransport(upstream.target(), idle_timeout=0.02)
+            await transport.send(CHAT, BODY, "k")
+            await ended.wait()
+            await transport.close()
+
+    run(main())
+
+
+def test_bytes_that_nobody_asked_for_end_an_idle_connection(run: Run) -> None:
+    async def main() -> None:
+        ended = asyncio.Event()
+
+        async def play(peer: Peer) -> None:
+            await peer.receive()
+            await peer.send(OK)
+            await say_more.wait()
+            await peer.send(plain(b"stray", "408 Request Timeout"))
+            await peer.wait_for_end()
+            ended.set()
+
+        say_more = asyncio.Event()
+        async with listen(play) as upstream:
+            transport = HttpTransport(upstream.target())
+            assert (await transport.send(CHAT, BODY, "k")).status == 200
+            say_more.set()
+            await ended.wait()
+            await transport.close()
+
+    run(main())
+
+
+def test_an_ipv6_address_is_reached(run: Run) -> None:
+    async def main() -> None:
+        async with listen(answer(OK), host="::1") as upstream:
+            assert (await post(Target(f"http://[::1]:{upstream.port}"))).status == 200
+
+    run(main())
+
+
+def test_dates_in_retry_after_are_measured_by_the_clock_that_is_given(run: Run) -> None:
+    async def main() -> None:
+        fields = "Retry-After: Thu, 01 Jan 1970 00:02:00 GMT\r\n"
+        async with listen(answer(plain(b"{}", "503 Busy", fields))) as upstream:
+            reply = await post(upstream.target(), wall_clock=lambda: 90.0)
+            assert reply.retry_after == 30.0
+
+    run(main())
+
+
+@pytest.mark.parametrize("key", ["a\r\nX: y", "é", "a\x00"])
+def test_a_key_that_breaks_the_head_is_not_sent(run: Run, key: str) -> None:
+    async def main() -> None:
+        transport = HttpTransport(Target("http://127.0.0.1:9"))
+        with pytest.raises(ValueError, match="idempotency key") as caught:
+            await transport.send(CHAT, BODY, key)
+        assert key not in str(caught.value)
+        await transport.close()
+
+    run(main())
+
+
+def test_it_is_a_transport() -> None:
+    transport: Transport = HttpTransport(Target("http://h"))
+    assert transport is not None
+
+
+def test_models_are_listed_in_their_order(run: Run) -> None:
+    async def main() -> None:
+        mock = MockUpstream(Script(models=("zeta", "alpha"), require_key="sk-1"))
+        url = await mock.start()
+        assert await fetch_models(Target(url, api_key="sk-1")) == ["zeta", "alpha"]
+        with pytest.raises(ConfigError, match="key"):
+            await fetch_models(Target(url, api_key="sk-2"))
+        with pytest.raises(ConfigError, match="404"):
+            await fetch_models(Target(url.removesuffix("/v1"), api_key="sk-1"))
+        await mock.stop()
+        assert await fault_of(fetch_models(Target(url))) == FaultKind.UNREACHABLE
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"data":{}}', b'{"data":[{"name":"x"}]}', b'"\xff"']
+)
+def test_an_answer_that_is_no_model_list_is_said_to_be_so(run: Run, body: bytes) -> None:
+    async def main() -> None:
+        async with listen(answer(plain(body))) as upstream:
+            with pytest.raises(ConfigError, match="model list"):
+                await fetch_models(upstream.target())
+
+    run(main())
+
+
+def test_an_unusual_model_list_is_read(run: Run) -> None:
+    async def main() -> None:
+        body = msgspec.json.encode({"data": [{"id": "a", "x": 1}], "models": []})
+        async with listen(answer(plain(body))) as upstream:
+            assert await fetch_models(upstream.target()) == ["a"]
+
+    run(main())
