@@ -161,14 +161,21 @@ def test_abort_waits_for_the_thread_of_a_cancelled_write(
 ) -> None:
     """Otherwise the thread would make the file anew behind the abort."""
     begun, go_on = threading.Event(), threading.Event()
-    append = writer.PartialFile.append
+    steps: list[str] = []
+    append, discard = writer.PartialFile.append, writer.PartialFile.discard
 
     def slow_append(file: writer.PartialFile, group: Sequence[bytes]) -> None:
         begun.set()
         go_on.wait()
         append(file, group)
+        steps.append("append")
+
+    def told_discard(file: writer.PartialFile) -> None:
+        steps.append("discard")
+        discard(file)
 
     monkeypatch.setattr(writer.PartialFile, "append", slow_append)
+    monkeypatch.setattr(writer.PartialFile, "discard", told_discard)
 
     async def main() -> None:
         blob = await LocalBlobs(tmp_path).create(KEY)
@@ -178,9 +185,12 @@ def test_abort_waits_for_the_thread_of_a_cancelled_write(
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         aborting = asyncio.create_task(blob.abort())
+        for _ in range(10):  # turns in which an abort that did not wait would discard
+            await asyncio.to_thread(begun.wait)
         go_on.set()
         await aborting
         assert waiting.cancelled()
+        assert steps == ["append", "discard"]
         assert bytes_under(tmp_path) == []
 
     asyncio.run(main())

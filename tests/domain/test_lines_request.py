@@ -107,6 +107,7 @@ def test_a_body_that_needs_no_change_is_the_same_object() -> None:
     ):
         assert rewrite_body(body, drop=STREAM, model=None) is body
         assert rewrite_body(body, drop=STREAM, model="m") is body
+        assert rewrite_body(body, drop=frozenset(), model=None) is body
 
 
 def test_dropped_keys_go_however_they_are_written_and_all_else_stays() -> None:
@@ -117,6 +118,11 @@ def test_dropped_keys_go_however_they_are_written_and_all_else_stays() -> None:
     assert rewrite_body(body, drop=STREAM, model=None) == (
         b'{"model":"m","x":1.50e+2,"y":"\\u0041"}'
     )
+
+
+def test_a_key_that_hides_behind_an_escape_goes_too() -> None:
+    body = b'{"model":"m","str\\u0065am":true}'
+    assert rewrite_body(body, drop=STREAM, model=None) == b'{"model":"m"}'
 
 
 def test_the_model_is_replaced_in_its_place() -> None:

@@ -25,8 +25,7 @@ async def fill(store: Store) -> list[str]:
     for n in range(1_000):
         try:
             await store.batches.create(a_batch(str(n), metadata=LARGE), None, ())
-        except StorageFull as full:
-            assert "disk is full" in full.message
+        except StorageFull:
             return stored
         stored.append(f"batch_{n}")
     pytest.fail("a hundred megabytes went onto a disk that has fewer")
@@ -57,7 +56,7 @@ def test_a_write_that_the_file_system_cuts_short_is_a_full_disk(tmp_path: Path) 
             stored = await fill(store)
             assert len(stored) >= 2
             await assert_holds(store, stored)
-            with pytest.raises(StorageFull):
+            with pytest.raises(StorageFull, match=r"disk is full.*make room"):
                 await store.batches.create(a_batch("refused", metadata=LARGE), None, ())
         await store.batches.create(a_batch("after", metadata=LARGE), None, ())
         await assert_holds(store, [*stored, "batch_after"])

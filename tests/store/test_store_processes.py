@@ -2,11 +2,14 @@
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from store_cases import a_batch, planned
 
 from batchmill.ports import BatchQuery
@@ -110,6 +113,23 @@ def test_processes_write_at_the_same_time_and_none_finds_the_database_locked(
     ends = [(process.communicate()[1], process.returncode) for process in processes]
     assert ends == [("", 0)] * 3
     assert count == 2 * ROUNDS + 1
+
+
+def test_a_writer_holds_the_database_from_its_first_read_on(tmp_path: Path) -> None:
+    """What it decides by what it read is still true when it writes."""
+
+    async def main() -> None:
+        store = await open_store(tmp_path / "x.db")
+        with closing(sqlite3.connect(tmp_path / "x.db", timeout=0)) as stranger:
+            async with store._database.write() as connection:
+                await connection.execute(text("SELECT count(*) FROM files"))
+                with pytest.raises(sqlite3.OperationalError, match="locked"):
+                    stranger.execute("BEGIN IMMEDIATE")
+            stranger.execute("BEGIN IMMEDIATE")
+            assert await store.batches.get("acme", "batch_1") is None
+        await store.close()
+
+    asyncio.run(main())
 
 
 def test_what_was_acknowledged_before_a_kill_is_there(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ times are whole Unix seconds, rounded down.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -274,6 +274,12 @@ class Health(_Shape):
     """The server answers."""
 
     status: Literal["ok"] = "ok"
+
+
+SHAPES: Final[Sequence[type[BaseModel]]] = (
+    *(CreateBatch, CreateUpload, CompleteUpload, ErrorBody, FileObject, FileList, FileDeleted),
+    *(UploadObject, UploadPartObject, BatchObject, BatchList, ModelObject, ModelList, Health),
+)
 
 
 # --- From values to shapes ---

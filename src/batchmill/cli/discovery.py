@@ -15,7 +15,7 @@ from batchmill.ports import TransportFault
 from batchmill.upstream.http import fetch_models
 from batchmill.upstream.smollm2 import NAME as SMOLLM2
 from batchmill.upstream.smollm2 import find_weights
-from batchmill.wiring.engine import make_target
+from batchmill.wiring.engine import ANY_MODEL, make_target
 
 
 def offer_models(settings: Settings, upstreams: Sequence[UpstreamSettings]) -> Settings:
@@ -34,6 +34,12 @@ def offer_models(settings: Settings, upstreams: Sequence[UpstreamSettings]) -> S
     if not found and find_weights() is not None:
         found.append(ModelSettings(name=SMOLLM2, builtin="smollm2"))
     return with_models(settings, found)
+
+
+def any_model(settings: Settings, upstream: UpstreamSettings) -> Settings:
+    """The settings with one upstream for whatever model a line names."""
+    every = ModelSettings(name=ANY_MODEL, endpoints=SERVED_ENDPOINTS, upstreams=(upstream,))
+    return with_models(settings, [every]).model_copy(update={"models_any": True})
 
 
 def _served(name: str, upstream: UpstreamSettings) -> ModelSettings:

@@ -23,7 +23,7 @@ CONFIG_VARIABLE = "BATCHMILL_CONFIG"
 # Read by other parts of batchmill: the path of the file, what the client verbs
 # talk to, and the fault points of the tests.
 OTHER_VARIABLES = frozenset(
-    {CONFIG_VARIABLE, "BATCHMILL_URL", "BATCHMILL_API_KEY", "BATCHMILL_FAULT"}
+    {CONFIG_VARIABLE, "BATCHMILL_SERVER_URL", "BATCHMILL_API_KEY", "BATCHMILL_FAULT"}
 )
 
 _JSON_VARIABLE = env_name(("models",))

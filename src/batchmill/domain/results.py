@@ -10,9 +10,16 @@ from dataclasses import dataclass
 
 import msgspec
 
+from batchmill.domain.envelope import UNREADABLE, decode, is_utf8, read_fields
 from batchmill.domain.usage import ZERO, Usage
 
 OK = 200
+
+# More tokens than any answer has: a larger number is a mistake of the upstream,
+# and sums of such would not fit into the columns that hold them.
+_MOST_TOKENS = 2**40
+
+_NULL = msgspec.Raw(b"null")
 
 
 class _CachedDetails(msgspec.Struct):
@@ -39,18 +46,17 @@ class _Usage(msgspec.Struct):
 
 class _Body(msgspec.Struct):
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
-    object: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = _NULL
+    object: msgspec.Raw = _NULL
 
 
 class _LooseBody(msgspec.Struct):
-    error: msgspec.Raw | None = None
-    object: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = _NULL
+    object: msgspec.Raw = _NULL
 
 
-_decode = msgspec.json.Decoder(_Body).decode
-_decode_loosely = msgspec.json.Decoder(_LooseBody).decode
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_STRICT = msgspec.json.Decoder(_Body)
+_LOOSE = msgspec.json.Decoder(_LooseBody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +82,22 @@ def judge(status: int, body: bytes) -> Answer:
     """Judge an upstream's whole answer; ``fault`` says what is wrong with a bad 200."""
     if status != OK:
         return Answer(status, _one_line_object(body))
+    if not is_utf8(body):
+        return Answer(OK, None, fault="an answer that is not UTF-8")
     try:
-        str(body, "utf-8")
-        parsed: _Body | _LooseBody = _decode(body)
+        return _judge_parsed(body, _parse(body))
     except msgspec.ValidationError:
-        return _judge_loosely(body)
-    except UnicodeDecodeError:
-        return Answer(status, None, fault="an answer that is not UTF-8")
-    except (msgspec.DecodeError, RecursionError):
-        return Answer(status, None, fault="an answer that is not whole JSON")
-    return _judge_parsed(body, parsed)
+        return Answer(OK, None, fault="an answer that is not a JSON object")
+    except UNREADABLE:
+        return Answer(OK, None, fault="an answer that is not whole JSON")
+
+
+def _parse(body: bytes) -> _Body | _LooseBody:
+    """An answer whose usage has a shape of its own is still an answer; it counts no tokens."""
+    try:
+        return decode(_STRICT, body)
+    except msgspec.ValidationError:
+        return decode(_LOOSE, body)
 
 
 def _judge_parsed(body: bytes, parsed: _Body | _LooseBody) -> Answer:
@@ -95,16 +107,8 @@ def _judge_parsed(body: bytes, parsed: _Body | _LooseBody) -> Answer:
     return Answer(OK, _one_line(body), usage)
 
 
-def _judge_loosely(body: bytes) -> Answer:
-    """An answer whose usage has a shape of its own is still an answer; it counts no tokens."""
-    try:
-        return _judge_parsed(body, _decode_loosely(body))
-    except msgspec.ValidationError:
-        return Answer(OK, None, fault="an answer that is not a JSON object")
-
-
 def _is_error(parsed: _Body | _LooseBody) -> bool:
-    return parsed.error is not None or bytes(parsed.object) == b'"error"'
+    return bytes(parsed.error) != b"null" or bytes(parsed.object) == b'"error"'
 
 
 def _sum_usage(usage: _Usage | None) -> Usage:
@@ -126,20 +130,26 @@ def _sum_usage(usage: _Usage | None) -> Usage:
 
 def _first(one: int | None, other: int | None) -> int:
     value = one if one is not None else other
-    return value if value is not None and value > 0 else 0
+    return value if value is not None and 0 < value <= _MOST_TOKENS else 0
 
 
 def _one_line(body: bytes) -> bytes:
-    if b"\n" in body or b"\r" in body:
+    if b"\n" not in body and b"\r" not in body:
+        return body.strip()
+    try:
         return msgspec.json.format(body, indent=-1)
-    return body.strip()
+    except UNREADABLE:
+        # The formatter knows no lone surrogates. Outside of strings newlines mean nothing,
+        # and within them JSON allows none.
+        return body.translate(None, b"\r\n").strip()
 
 
 def _one_line_object(body: bytes) -> bytes | None:
+    if not is_utf8(body):
+        return None
     try:
-        str(body, "utf-8")
-        _decode_object(body)
-    except (ValueError, RecursionError):
+        read_fields(body)
+    except UNREADABLE:
         return None
     return _one_line(body)
 

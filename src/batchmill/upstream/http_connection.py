@@ -86,7 +86,9 @@ class Connection(asyncio.Protocol):
 
     def abandon(self, waiter: asyncio.Future[Reply | None]) -> None:
         """Drop the connection if it is still busy with ``waiter``'s request."""
-        pass
+        if self._waiter is waiter:
+            self._waiter = None
+            self._transport.abort()
 
     def fail(self, fault: TransportFault) -> None:
         """Drop the connection; the request in flight ends with ``fault``."""
