@@ -174,8 +174,7 @@ async def open_house(
     **door: Any,
 ) -> AsyncIterator[House]:
     """A house in ``root``; ``door`` are fields of Door."""
-    await _copy_empty_database(root / "house.db")
-    store = await open_store(root / "house.db")
+    store = await _open_empty(root / "house.db")
     try:
         house = _build(root, store, limits or Limits(), profile, catalog, door)
         async with house.client:
@@ -184,17 +183,24 @@ async def open_house(
         await store.close()
 
 
-_empty_database: list[bytes] = []
+_template: list[bytes] = []
 
 
-async def _copy_empty_database(path: Path) -> None:
-    """Migrating is the slowest part of a house: it is done once for all of them."""
-    if path.exists():
-        return
-    if not _empty_database:
+async def _open_empty(path: Path) -> SqlStore:
+    """A new store; migrating is the slowest part of a house, so it is done once for them all."""
+    if not _template:
         await (await open_store(path)).close()
-        _empty_database.append(path.read_bytes())
-    path.write_bytes(_empty_database[0])
+        _template.append(_read(path))
+    _write(path, _template[0])
+    return await open_store(path)
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def _build(

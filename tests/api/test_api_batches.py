@@ -144,8 +144,10 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
         ),
         (
             {"output_expires_after": {"anchor": "created_at", "seconds": 3600.5}},
-            "Invalid type for 'output_expires_after.seconds': "
-            "expected an integer, but got a decimal number instead.",
+            (
+                "Invalid type for 'output_expires_after.seconds': "
+                "expected an integer, but got a decimal number instead."
+            ),
             "output_expires_after.seconds",
         ),
         (

@@ -225,7 +225,8 @@ def test_a_deadline_that_comes_during_the_connect_is_a_timeout(run: Run) -> None
 def test_closing_ends_a_connect_that_is_under_way(run: Run) -> None:
     async def main() -> None:
         with full_socket() as port:
-            transport = HttpTransport(Target(f"http://127.0.0.1:{port}"))
+            target = Target(f"http://127.0.0.1:{port}", connect_timeout=3600.0)
+            transport = HttpTransport(target)
             sending = asyncio.ensure_future(transport.send(CHAT, BODY, "k"))
             await asyncio.sleep(0)
             await transport.close()
@@ -460,11 +461,60 @@ def test_bytes_that_nobody_asked_for_end_an_idle_connection(run: Run) -> None:
 
         say_more = asyncio.Event()
         async with listen(play) as upstream:
-            transport = HttpTransport(upstream.target())
+            transport = HttpTransport(upstream.target(), idle_timeout=3600.0)
             assert (await transport.send(CHAT, BODY, "k")).status == 200
             say_more.set()
             await ended.wait()
             await transport.close()
+
+    run(main())
+
+
+def test_a_server_that_announces_the_close_need_not_do_it(run: Run) -> None:
+    async def main() -> None:
+        ended = asyncio.Event()
+
+        async def play(peer: Peer) -> None:
+            await peer.receive()
+            await peer.send(plain(b"{}", fields="Connection: close\r\n"))
+            await peer.wait_for_end()
+            ended.set()
+
+        async with listen(play) as upstream:
+            transport = HttpTransport(upstream.target(), idle_timeout=3600.0)
+            assert (await transport.send(CHAT, BODY, "k")).status == 200
+            await ended.wait()
+            assert (await transport.send(CHAT, BODY, "k")).status == 200
+            assert upstream.connections == 2
+            await transport.close()
+
+    run(main())
+
+
+def test_a_connection_that_is_closing_is_not_used(run: Run) -> None:
+    async def main() -> None:
+        async with listen(answer(OK)) as upstream:
+            transport = HttpTransport(upstream.target())
+            await transport.send(CHAT, BODY, "k")
+            (connection,) = transport._pool._idle
+            connection._transport.abort()
+            assert (await transport.send(CHAT, BODY, "k")).status == 200
+            await transport.close()
+
+    run(main())
+
+
+def test_connections_that_the_server_closes_are_forgotten(run: Run) -> None:
+    async def main() -> None:
+        mock = MockUpstream()
+        transport = HttpTransport(Target(await mock.start()), idle_timeout=3600.0)
+        await asyncio.gather(*(transport.send(CHAT, BODY, "k") for _ in range(8)))
+        assert len(transport._pool._idle) == 8
+        await mock.stop()
+        while transport._pool._all:
+            await asyncio.sleep(0)
+        assert not transport._pool._idle
+        await transport.close()
 
     run(main())
 

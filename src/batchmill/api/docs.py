@@ -4,6 +4,7 @@
 whole description of an application out of its routes.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -135,7 +136,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         servers=[{"url": "/"}],
     )
-    schemas = spec["components"]["schemas"]
+    schemas = spec.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for shape in SHAPES:
@@ -160,9 +161,23 @@ def _schemas_of(shape: type[BaseModel]) -> dict[str, Any]:
 def _finish(described: dict[str, Any]) -> None:
     """Take out the framework's own refusal, and name the header that every answer has."""
     described["responses"].pop("422", None)
+    _thaw(described.get("requestBody", {}))
     for response in described["responses"].values():
         headers = response.setdefault("headers", {})
         headers["x-request-id"] = _header("Names this request in the server's log.")
+        _thaw(response)
+
+
+# The framework leaves every null out of what it makes, and examples live by their nulls:
+# they pass through it as text.
+def _frozen(value: object) -> dict[str, str]:
+    return {"value": json.dumps(value)}
+
+
+def _thaw(described: dict[str, Any]) -> None:
+    for media in described.get("content", {}).values():
+        for example in media.get("examples", {}).values():
+            example["value"] = json.loads(example["value"])
 
 
 def _header(description: str) -> dict[str, Any]:
@@ -170,7 +185,7 @@ def _header(description: str) -> dict[str, Any]:
 
 
 def _success(one: Success) -> dict[str, Any]:
-    examples = {name: {"value": value} for name, value in (one.examples or {}).items()}
+    examples = {name: _frozen(value) for name, value in (one.examples or {}).items()}
     schema = {"type": "string"} if one.shape is None else _ref(one.shape)
     response: dict[str, Any] = {"description": one.description}
     if one.examples is not None:
@@ -189,7 +204,7 @@ def _add_error(responses: dict[int | str, dict[str, Any]], sample: Sample) -> No
         },
     )
     examples = response["content"]["application/json"]["examples"]
-    examples[sample.name] = {"value": sample.body()}
+    examples[sample.name] = _frozen(sample.body())
 
 
 _REASONS: Final = {

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from batchmill.cli.client_model import printable
 from batchmill.cli.client_source import CHUNK_BYTES, Source, as_form
 from batchmill.domain.errors import BatchmillError, InvalidRequest
 
@@ -146,7 +147,7 @@ class Api:
         elif status == httpx2.codes.UNAUTHORIZED:
             message += _NO_KEY
         again = response.headers.get("x-should-retry") != "false"
-        raise Declined(message, status=status, is_passing=again and status in _PASSING)
+        raise Declined(printable(message), status=status, is_passing=again and status in _PASSING)
 
     @contextmanager
     def _words(self) -> Iterator[None]:

@@ -1,7 +1,8 @@
 """The server's objects as far as the verbs read them.
 
 Lenient on purpose: what a server leaves out or adds does no harm, so that the
-verbs work with every server of this interface.
+verbs work with every server of this interface. Its words go through
+``printable`` before a person sees them.
 """
 
 from typing import Final
@@ -120,3 +121,10 @@ class Named(msgspec.Struct, frozen=True):
     """Anything with an id."""
 
     id: str
+
+
+def printable(text: str) -> str:
+    """The text with escapes in the place of control characters."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TransferSpeedColumn as SpeedColumn
 
-from batchmill.cli.client_model import Batch
-from batchmill.cli.client_view import printable, sum_up
+from batchmill.cli.client_model import Batch, printable
+from batchmill.cli.client_view import sum_up
 from batchmill.cli.streams import say
 
 _MEMORY: Final = 30.0

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from batchmill.cli.client_model import Batch, Fault, File
+from batchmill.cli.client_model import Batch, Fault, File, printable
 from batchmill.cli.streams import plural
 
 _STYLES: Final = {
@@ -31,13 +31,6 @@ FILE_COLUMNS: Final = ("id", "purpose", "bytes", "created", "filename")
 def print_json(body: bytes) -> None:
     """One object on one line."""
     typer.echo(msgspec.json.format(body, indent=-1))
-
-
-def printable(text: str) -> str:
-    """The text with escapes in the place of control characters."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def show_time(seconds: float) -> str:

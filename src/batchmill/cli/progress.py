@@ -52,7 +52,8 @@ class LineProgress:
         trace: TracebackType | None,
     ) -> None:
         """Leave the last state on the screen."""
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def show(self, counts: Counts, status: str) -> None:
         """Show how far it is; ``total`` 0 is not known yet."""

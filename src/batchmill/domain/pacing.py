@@ -76,14 +76,14 @@ def on_rejected(pace: Pace, now: float) -> Pace:
 
 
 def on_trouble(pace: Pace, now: float, *, is_certain: bool, jitter: float) -> Pace:
-    """After a sign of being down: paused where it is certain or the signs are many.
+    """After a sign of being down: paused where it is certain, known, or the signs are many.
 
     Certain is a connection that did not come about; a sign is a 502, 503 or
     504 or a broken connection. ``jitter`` is uniform in [0, 1). One pause at
     a time: what was in flight when it began does not lengthen it.
     """
     pace = replace(pace, troubles=pace.troubles + 1)
-    if now < pace.paused_until or not (is_certain or pace.troubles >= DOWN_AFTER):
+    if now < pace.paused_until or not (is_certain or pace.is_down or pace.troubles >= DOWN_AFTER):
         return pace
     wait = min(PAUSE_CAP, PAUSE_BASE * 2.0 ** min(pace.pauses, 16)) * (0.5 + jitter / 2)
     return replace(pace, pauses=pace.pauses + 1, paused_until=now + wait)

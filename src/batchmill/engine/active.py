@@ -45,7 +45,7 @@ class ActiveShard:
         self.batch_id = run.shard.batch_id
         self.deadline = run.deadline
         self.path = run.endpoint.removeprefix("/v1")
-        self.before = before
+        self.done_before = frozenset(before.records)
         self.segment: Segment
         self.is_stopped = False
         self.over = asyncio.Event()
@@ -57,6 +57,7 @@ class ActiveShard:
         self._failed = 0
         self._usage = ZERO
         self._resent = 0
+        self._doubtful = set(before.sent - before.records.keys())
         self.note_durable(list(before.records.values()))
 
     @property
@@ -94,13 +95,21 @@ class ActiveShard:
     def feed(self, job: Job) -> None:
         """A line is ready to be sent."""
         self._pending += 1
-        if job.number in self.before.sent:
-            self._resent += 1
 
     def feeding_ended(self) -> None:
         """No more lines will be fed."""
         self._is_fed = True
         self._check_over()
+
+    def begin(self, job: Job) -> bool:
+        """The line goes to an upstream now; whether an earlier attempt had sent it already."""
+        self.in_flight.add(job)
+        self.segment.mark_sent(job.number)
+        if job.number not in self._doubtful:
+            return False
+        self._doubtful.discard(job.number)
+        self._resent += 1
+        return True
 
     def settle(self, job: Job, record: Record) -> None:
         """The line has its result."""

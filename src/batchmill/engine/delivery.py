@@ -25,14 +25,16 @@ from batchmill.domain.results import (
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.reading import read_lines
-from batchmill.ports import Blobs, BlobWriter, Clock, Journal, Record, Store
+from batchmill.ports import BlobMissing, Blobs, BlobWriter, Clock, Journal, Record, Store
 from batchmill.telemetry import Fact, get_logger
 
 log = get_logger()
 
 _WRITE_BYTES = 256 * 1024
 
+# A completed batch has a result for every line, unless the disk lost one behind our back.
 _UNDONE = {
+    Status.COMPLETED: ("result_lost", "The stored result of this request was damaged."),
     Status.EXPIRED: (EXPIRED_CODE, EXPIRED_MESSAGE),
     Status.CANCELLED: (CANCELLED_CODE, CANCELLED_MESSAGE),
 }
@@ -161,8 +163,9 @@ class Deliverer:
 
     async def _read_ids(self, batch: Batch, shard: Shard) -> AsyncIterator[tuple[int, bytes]]:
         file = await self._store.files.get(batch.account, batch.input_file_id)
-        key = file.blob if file is not None else ""
-        async for raw in read_lines(self._blobs, key, shard, self._max_line_bytes):
+        if file is None:
+            raise BlobMissing(batch.input_file_id)
+        async for raw in read_lines(self._blobs, file.blob, shard, self._max_line_bytes):
             if raw.data is not None:
                 yield raw.number, parse_request(raw.data).custom_id
 

@@ -7,8 +7,9 @@ to waiting, its journal kept.
 """
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -125,14 +126,17 @@ class Dispatcher:
             self._is_stale = False
             await self._refresh()
         for run in list(self._runs.values()):
-            await self._step(run)
+            try:
+                await self._step(run)
+            except Exception as error:  # noqa: BLE001 - one batch's trouble is not the others'
+                self._put_off(run, error)
         await self._hand_out()
 
     async def _rest(self) -> None:
         """Until woken, or until the next look or deadline is due."""
         now = self._clock.now()
-        due = min((run.batch.expires_at - now for run in self._runs.values()), default=1e9)
-        wait = max(0.01, min(self._poll_interval, due))
+        due = min((_due(run) for run in self._runs.values()), default=math.inf)
+        wait = max(0.01, min(self._poll_interval, due - now))
         timer = asyncio.create_task(self._clock.sleep(wait))
         woken = asyncio.create_task(self._woken.wait())
         await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
@@ -190,7 +194,8 @@ class Dispatcher:
         if run.running and not run.is_stopped:
             run.is_stopped = True
             is_cancel = run.batch.status is Status.CANCELLING
-            grace = self._cancel_grace if is_cancel else 0.0
+            left = max(0.0, run.batch.expires_at - self._clock.now())
+            grace = min(self._cancel_grace, left) if is_cancel else 0.0
             self._begin(run, self._cluster.cancel(run.batch.id, grace))
         elif not run.running:
             self._begin(run, self._deliverer.deliver(run.batch))
@@ -214,28 +219,39 @@ class Dispatcher:
             self.wake()
 
     async def _load(self, run: BatchRun) -> None:
+        """Learn from the store which shards wait: all that are neither done nor under way here."""
+        held = run.running | run.lost
         file = await self._store.files.get(run.batch.account, run.batch.input_file_id)
         run.input_blob = file.blob if file is not None else ""
         shards = await self._store.shards.of_batch(run.batch.id)
-        run.waiting = deque(one for one in shards if one.status is not ShardStatus.DONE)
+        run.waiting = deque(
+            one for one in shards if one.status is not ShardStatus.DONE and one.index not in held
+        )
         run.shards_known = True
 
     def _begin(self, run: BatchRun, work: Coroutine[Any, Any, None]) -> None:
+        if self._is_stopping:
+            work.close()
+            return
         run.job = asyncio.create_task(self._do(run, work))
 
     async def _do(self, run: BatchRun, work: Coroutine[Any, Any, None]) -> None:
         """Do one piece of work on a batch; what fails is tried again later."""
         try:
-            await work
+            await self._work_or_break(run, work)
             run.failures = 0
-        except BlobMissing:
-            await self._break(run)
         except Exception as error:  # noqa: BLE001 - one batch's trouble is not the others'
             self._put_off(run, error)
         finally:
             run.job = None
             run.is_fresh = False
             self.wake()
+
+    async def _work_or_break(self, run: BatchRun, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except BlobMissing:
+            await self._break(run)
 
     def _put_off(self, run: BatchRun, error: Exception) -> None:
         run.failures += 1
@@ -265,13 +281,18 @@ class Dispatcher:
         picked = [] if self._is_stopping else self._pick_shards()
         if not picked:
             return
-        claimed = await self._store.shards.claim([shard for _, shard in picked])
-        by_key = {(shard.batch_id, shard.index): shard for shard in claimed}
-        for run, shard in picked:
-            mine = by_key.get((shard.batch_id, shard.index))
-            if mine is not None:
-                run.running.add(mine.index)
-                self._cluster.run(self._shard_run(run, mine), self._on_end)
+        claimed: Sequence[Shard] = ()
+        try:
+            claimed = await self._store.shards.claim([shard for _, shard in picked])
+        finally:
+            mine = {(shard.batch_id, shard.index): shard for shard in claimed}
+            for run, shard in picked:
+                # What was not claimed no longer waits in memory: the store is asked again.
+                run.shards_known &= (shard.batch_id, shard.index) in mine
+        for run, shard in [] if self._is_stopping else picked:
+            if (claim := mine.get((shard.batch_id, shard.index))) is not None:
+                run.running.add(claim.index)
+                self._cluster.run(self._shard_run(run, claim), self._on_end)
 
     def _pick_shards(self) -> list[tuple[BatchRun, Shard]]:
         room: dict[str, int] = {}
@@ -331,3 +352,9 @@ class Dispatcher:
         if run.batch.status is Status.IN_PROGRESS:
             run.waiting.append(shard)
         self._woken.set()
+
+
+def _due(run: BatchRun) -> float:
+    """When the deadline is to be acted on; never while a job runs, or once the batch stops."""
+    is_bound = run.batch.status in (Status.VALIDATING, Status.IN_PROGRESS) and run.job is None
+    return max(run.batch.expires_at, run.not_before) if is_bound else math.inf

@@ -94,6 +94,7 @@ class Lane:
         self._resting: dict[Job, asyncio.Task[None]] = {}
         self._slots: set[asyncio.Task[None]] = set()
         self._alarms: set[asyncio.Task[None]] = set()
+        self._is_closing = False
         self.promised = 0
 
     def wanted(self) -> int:
@@ -124,6 +125,7 @@ class Lane:
 
     async def close(self) -> None:
         """End every slot. The lines' shards were stopped before."""
+        self._is_closing = True
         tasks = [*self._slots, *self._alarms, *self._resting.values()]
         for task in tasks:
             task.cancel()
@@ -169,7 +171,10 @@ class Lane:
         task = asyncio.current_task()
         while True:
             job.task = task
-            await self._carry(upstream, job)
+            try:
+                await self._carry(upstream, job)
+            except Exception as error:  # noqa: BLE001 - a slot outlives what a line runs into
+                self._on_breakage(job, error)
             upstream.in_flight -= 1
             if self._ready and self._choose() is upstream:
                 upstream.in_flight += 1
@@ -189,8 +194,8 @@ class Lane:
         if active.is_stopped or left <= 0:
             active.end(job)
             return
-        active.in_flight.add(job)
-        active.segment.mark_sent(job.number)
+        if active.begin(job):
+            self._metrics.lines_resent.inc()
         faultpoint.passed("line.before_sent")
         try:
             body = rewrite_body(job.body, drop=upstream.drop, model=upstream.model)
@@ -208,7 +213,7 @@ class Lane:
         """Cancelled: by the stop of its shard, which the slot survives, or with the lane."""
         job.active.end(job)
         task = asyncio.current_task()
-        if job.active.is_stopped and task is not None and job.task is task:
+        if job.active.is_stopped and task is not None and not self._is_closing:
             task.uncancel()
             return
         raise asyncio.CancelledError
@@ -222,7 +227,8 @@ class Lane:
             return
         self._note_trouble(upstream, answer.status)
         if upstream.pace.is_down and answer.status in _DOWN_STATUSES:
-            self._wait_for_upstream(job)
+            # To the back: should it be this line that is answered so, another one asks next.
+            self._wait_for_upstream(job, self._ready.append)
         elif (again := self._again(job, answer.status, reply.retry_after)) is not None:
             self._retry(job, again, reason=str(answer.status))
         else:
@@ -233,13 +239,24 @@ class Lane:
         if is_certain or fault.kind is FaultKind.RESET:
             self._trouble(upstream, is_certain=is_certain)
         if is_certain:
-            self._wait_for_upstream(job)
-            return
-        again = self._again(job, None, None) if fault.kind is not FaultKind.TOO_LARGE else None
-        if again is not None:
-            self._retry(job, again, reason=fault.kind)
-        else:
+            self._wait_for_upstream(job, self._ready.appendleft)
+        elif fault.kind is FaultKind.TOO_LARGE:
             self._settle_unanswered(job, _FAULT_TEXT[fault.kind])
+        else:
+            self._retry_unanswered(job, fault.kind, _FAULT_TEXT[fault.kind])
+
+    def _on_breakage(self, job: Job, error: Exception) -> None:
+        """Neither an answer nor a fault of the transport's kinds: an attempt all the same."""
+        log.error(Fact.SLOT_BROKE, model=self.model, exc_info=error)
+        if job in job.active.in_flight:
+            self._retry_unanswered(job, "broke", "The request could not be carried out.")
+
+    def _retry_unanswered(self, job: Job, reason: str, message: str) -> None:
+        again = self._again(job, None, None)
+        if again is not None:
+            self._retry(job, again, reason=reason)
+        else:
+            self._settle_unanswered(job, message)
 
     def _again(self, job: Job, status: int | None, retry_after: float | None) -> Again | None:
         return after_fault(
@@ -288,13 +305,13 @@ class Lane:
         else:
             self.offer(job)
 
-    def _wait_for_upstream(self, job: Job) -> None:
-        """The line goes back to the front of the queue, as if it had not been sent."""
+    def _wait_for_upstream(self, job: Job, queue: Callable[[Job], None]) -> None:
+        """The line goes back into the queue, as if it had not been sent."""
         job.active.rest(job)
         if job.active.is_stopped:
             job.active.end(job)
         else:
-            self._ready.appendleft(job)
+            queue(job)
 
     # --- the upstream's pace ---
 
@@ -311,20 +328,23 @@ class Lane:
         now = self._clock.now()
         pace = on_trouble(upstream.pace, now, is_certain=is_certain, jitter=self._jitter())
         if pace.pauses > upstream.pace.pauses:
-            alarm = asyncio.create_task(self._pump_after(pace.paused_until - now))
+            alarm = asyncio.create_task(self._pump_after_pause(upstream))
             self._alarms.add(alarm)
             alarm.add_done_callback(self._alarms.discard)
         self._repace(upstream, pace)
 
-    async def _pump_after(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
+    async def _pump_after_pause(self, upstream: Upstream) -> None:
+        # More than once, since sleep may end early: by a rounded timer or a clock that was set.
+        while (left := upstream.pace.paused_until - self._clock.now()) > 0:
+            await self._clock.sleep(left)
         self._pump()
 
     def _repace(self, upstream: Upstream, pace: Pace) -> None:
-        was_down, upstream.pace = upstream.pace.is_down, pace
+        before, upstream.pace = upstream.pace, pace
+        was_down = before.is_down
         if pace.is_down != was_down:
             fact = Fact.UPSTREAM_PAUSED if pace.is_down else Fact.UPSTREAM_RESUMED
             log.warning(fact, model=self.model, upstream=upstream.name)
             self._metrics.upstream_up.labels(upstream=upstream.name).set(not pace.is_down)
-        if was_down and not pace.is_down:
+        if pace.limit > before.limit or (was_down and not pace.is_down):
             self._pump()

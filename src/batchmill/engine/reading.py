@@ -11,7 +11,9 @@ async def read_lines(
     blobs: Blobs, blob: str, shard: Shard, max_line_bytes: int
 ) -> AsyncIterator[RawLine]:
     """The requests of ``shard`` in order, numbered as in the whole file; raises BlobMissing."""
-    cutter = LineCutter(max_line_bytes, start=shard.start, first_line=shard.first_line)
+    # The limit may have been lowered since these lines were accepted under it.
+    longest = max(max_line_bytes, shard.end - shard.start)
+    cutter = LineCutter(longest, start=shard.start, first_line=shard.first_line)
     async for chunk in blobs.read(blob, shard.start, shard.end):
         for raw in cutter.feed(chunk):
             yield raw

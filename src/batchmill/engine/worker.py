@@ -102,6 +102,8 @@ class LocalWorker:
             self._active.discard(active)
             self._halt([active])
             active.abort()
+            # Only then can nothing be appended any more.
+            await active.over.wait()
             await active.segment.close()
         return await self._close(active)
 
@@ -138,9 +140,11 @@ class LocalWorker:
         async for raw in read_lines(
             self._blobs, active.run.input_blob, shard, self._max_line_bytes
         ):
+            if active.is_stopped:
+                return
             fed += 1
             promise.keep_one()
-            if raw.data is not None and raw.number not in active.before.records:
+            if raw.data is not None and raw.number not in active.done_before:
                 await self._feed_line(active, raw.number, raw.data)
             if fed % _BREATH == 0:
                 await asyncio.sleep(0)

@@ -104,7 +104,8 @@ class LocalSegment:
         """The disk broke: whoever closes this segment hears of it."""
         self._journal.pending_bytes -= size
         self.broken = error
-        self._idle.set()
+        if not self._pending:
+            self._idle.set()
 
 
 class LocalJournal:

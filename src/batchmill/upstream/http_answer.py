@@ -110,7 +110,7 @@ class AnswerReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the few fields that matter."""
         name = name.lower()
-        if name in _KEPT and self.reply is None:
+        if name in _KEPT:
             self._fields[name] = value
 
     def on_headers_complete(self) -> None:

@@ -104,13 +104,14 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         endpoint = transport.get_extra_info("socket")
         endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the answer; without a request in flight they make the line useless."""
         waiter = self._waiter
         if waiter is None:
-            self._transport.abort()
+            pass
         elif self._answer.feed(data):
             self._settle(waiter)
 

@@ -1,0 +1,136 @@
+"""The description of the API: whole, and true."""
+
+from pathlib import Path
+from typing import Any
+
+from api_house import as_object, open_house, run
+from jsonschema import Draft202012Validator
+
+from batchmill.api.errors import KINDS
+from batchmill.api.wire import SHAPES
+
+
+def describe(tmp_path: Path) -> dict[str, Any]:
+    async def main() -> dict[str, Any]:
+        async with open_house(tmp_path) as house:
+            return as_object(await house.client.get("/openapi.json"))
+
+    return run(main())
+
+
+def operations(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method} {path}": described
+        for path, methods in spec["paths"].items()
+        for method, described in methods.items()
+    }
+
+
+def test_every_operation_is_there_once_with_its_words(tmp_path: Path) -> None:
+    found = operations(describe(tmp_path))
+    assert set(found) == {
+        "post /v1/files",
+        "get /v1/files",
+        "get /v1/files/{file_id}",
+        "delete /v1/files/{file_id}",
+        "get /v1/files/{file_id}/content",
+        "head /v1/files/{file_id}/content",
+        "post /v1/uploads",
+        "post /v1/uploads/{upload_id}/parts",
+        "post /v1/uploads/{upload_id}/complete",
+        "post /v1/uploads/{upload_id}/cancel",
+        "post /v1/batches",
+        "get /v1/batches",
+        "get /v1/batches/{batch_id}",
+        "post /v1/batches/{batch_id}/cancel",
+        "get /v1/batches/{batch_id}/results",
+        "get /v1/models",
+        "get /v1/models/{model_id}",
+        "get /healthz",
+        "get /readyz",
+        "get /metrics",
+        "get /openapi.json",
+    }
+    for described in found.values():
+        assert described["summary"]
+        assert described["description"]
+        assert described["tags"]
+    ids = [described["operationId"] for described in found.values()]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_answer_has_an_example_and_a_request_id(tmp_path: Path) -> None:
+    for name, described in operations(describe(tmp_path)).items():
+        for status, response in described["responses"].items():
+            assert response["description"], name
+            assert "x-request-id" in response["headers"], name
+            if status != "304":
+                (media,) = response["content"].values()
+                assert media["examples"], f"{name} {status}"
+                assert "schema" in media, f"{name} {status}"
+
+
+def test_nothing_of_the_frameworks_is_described(tmp_path: Path) -> None:
+    spec = describe(tmp_path)
+    assert not {"HTTPValidationError", "ValidationError"} & set(spec["components"]["schemas"])
+    for described in operations(spec).values():
+        assert "422" not in described["responses"]
+        assert {"403", "421", "500"} <= set(described["responses"])
+
+
+def test_every_json_example_fits_its_schema(tmp_path: Path) -> None:
+    spec = describe(tmp_path)
+    checked = 0
+    for described in operations(spec).values():
+        bodies = [described["requestBody"]] if "requestBody" in described else []
+        for one in (*described["responses"].values(), *bodies):
+            media = one.get("content", {}).get("application/json", {})
+            if "$ref" not in media.get("schema", {}):
+                continue
+            schema = {**media["schema"], "components": spec["components"]}
+            for example in media["examples"].values():
+                Draft202012Validator(schema).validate(example["value"])
+                checked += 1
+    assert checked > 100
+
+
+def test_every_reference_leads_somewhere(tmp_path: Path) -> None:
+    spec = describe(tmp_path)
+    named = {shape.__name__ for shape in SHAPES}
+    assert named <= set(spec["components"]["schemas"])
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                assert value["$ref"].rpartition("/")[2] in spec["components"]["schemas"]
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+
+    walk(spec)
+
+
+def test_error_examples_have_the_type_that_their_status_has(tmp_path: Path) -> None:
+    types = {kind.status: kind.type for kind in KINDS.values()} | {
+        416: "invalid_request_error",
+        500: "server_error",
+    }
+    for described in operations(describe(tmp_path)).values():
+        for status, response in described["responses"].items():
+            if int(status) >= 400:
+                for example in response["content"]["application/json"]["examples"].values():
+                    error = example["value"]["error"]
+                    assert set(error) == {"message", "type", "param", "code"}
+                    assert error["type"] == types[int(status)]
+
+
+def test_query_parameters_are_described_with_their_ranges(tmp_path: Path) -> None:
+    listed = operations(describe(tmp_path))["get /v1/batches"]["parameters"]
+    found = {one["name"]: one["schema"] for one in listed}
+    assert set(found) == {
+        *("after", "limit", "ds_name", "input_file_ids", "status"),
+        *("create_after", "create_before"),
+    }
+    assert (found["limit"]["minimum"], found["limit"]["maximum"]) == (1, 100)
