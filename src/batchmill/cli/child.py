@@ -21,7 +21,7 @@ import uvloop
 
 from batchmill.cli.supervisor import CANNOT_START, Post, spawn
 from batchmill.config import Settings, restore_settings
-from batchmill.domain.errors import BatchmillError
+from batchmill.domain.errors import BatchmillError, StorageFull
 from batchmill.telemetry import Fact, configure_logging, get_logger
 from batchmill.wiring.parts import Paths, open_parts
 
@@ -47,7 +47,8 @@ def main() -> int:
             uvloop.run(run_api(settings, post, wake_fd))
     except BatchmillError as error:
         sys.stderr.write(f"batchmill: {error.message}\n")
-        return CANNOT_START
+        # A full disk is worth another try: room may be made.
+        return 1 if isinstance(error, StorageFull) else CANNOT_START
     return 0
 
 
@@ -149,6 +150,9 @@ async def run_api(settings: Settings, post: Post, wake_fd: int) -> None:
             timeout_graceful_shutdown=_API_GRACE,
         )
         server = uvicorn.Server(config)
+        # It raises the signal that stopped it once more: this handler is there to hear that,
+        # so that what is open here is closed.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _leave, server)
         watching = asyncio.create_task(_succeed(orphaned, post, server))
         with socket.socket(fileno=os.dup(post.socket)) as listening:
             log.info(Fact.SERVER_STARTED, pid=os.getpid())
@@ -161,6 +165,10 @@ async def _succeed(orphaned: asyncio.Event, post: Post, server: Stoppable) -> No
     """When the supervisor is gone: start the next one, then leave."""
     await orphaned.wait()
     spawn(post)
+    server.should_exit = True
+
+
+def _leave(server: Stoppable) -> None:
     server.should_exit = True
 
 

@@ -80,6 +80,11 @@ class Batch(msgspec.Struct, frozen=True):
         return self.status == "completed" and self.counts.failed == 0
 
     @property
+    def is_refused(self) -> bool:
+        """Whether it ended before anything was made."""
+        return self.status == "failed" and not (self.output_file_id or self.error_file_id)
+
+    @property
     def counts(self) -> Counts:
         """The counts, zeros where the server tells none."""
         return self.request_counts or Counts()

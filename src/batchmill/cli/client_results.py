@@ -106,7 +106,7 @@ def _noted(pieces: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[
 
 
 def _settled(api: Api, batch_id: str, status: str) -> Iterator[bytes]:
-    """The pages of live results; while a batch runs an empty one says that there are no more now."""
+    """The pages of live results, up to the first empty one: nothing more has settled yet."""
     params: dict[str, str | int] = {"limit": PAGE_LINES, "status": status}
     while True:
         page = api.page(f"/batches/{segment(batch_id)}/results", params)

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from batchmill.cli.client_http import Api, Server, open_api
-from batchmill.cli.streams import one_sentence
+from batchmill.cli.streams import one_sentence, say
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:8080/v1"
 SERVER_VARIABLE: Final = "BATCHMILL_SERVER_URL"
@@ -69,5 +69,9 @@ class World:
     @contextmanager
     def talk(self, server: str, key: str | None) -> Iterator[Api]:
         """A server to ask; whatever goes wrong meanwhile is one sentence and exit code 2."""
-        with one_sentence(), open_api(Server(server, key), self.transport) as api:
-            yield api
+        try:
+            with one_sentence(), open_api(Server(server, key), self.transport) as api:
+                yield api
+        except KeyboardInterrupt:
+            say("Stopped.")
+            raise typer.Exit(STOPPED) from None

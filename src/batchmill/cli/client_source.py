@@ -19,7 +19,7 @@ from batchmill.domain.limits import MB
 from batchmill.domain.lines import LineCutter, read_url
 
 CHUNK_BYTES: Final = 256 * 1024
-_LONGEST_FIRST_LINE: Final = 64 * MB
+_LONGEST_FIRST_LINE: Final = 16 * MB
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from batchmill.cli.client_http import decode
 from batchmill.cli.client_model import Batch, Fault, File, printable
 from batchmill.cli.streams import plural
 
@@ -28,9 +29,10 @@ BATCH_COLUMNS: Final = ("id", "status", "done", "failed", "total", "created", "n
 FILE_COLUMNS: Final = ("id", "purpose", "bytes", "created", "filename")
 
 
-def print_json(body: bytes) -> None:
-    """One object on one line."""
-    typer.echo(msgspec.json.format(body, indent=-1))
+def print_json(*objects: bytes) -> None:
+    """A line an object."""
+    for each in objects:
+        typer.echo(msgspec.json.format(each, indent=-1))
 
 
 def show_time(seconds: float) -> str:
@@ -69,6 +71,14 @@ def print_rows(
     for row in shown:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     console.print(table)
+
+
+def print_object(body: bytes, console: Console | None, *, as_json: bool) -> None:
+    """One object of the server, as JSON or field by field; raises Garbled."""
+    if as_json:
+        print_json(body)
+    else:
+        print_fields(decode(body, dict[str, Any]), console)
 
 
 def print_fields(thing: Mapping[str, Any], console: Console | None) -> None:

@@ -7,7 +7,7 @@ waited out: a server that is away or overloaded, never one that refuses.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import typer
 from rich.text import Text
@@ -31,6 +31,11 @@ class Seen:
     batch: Batch
     body: bytes
 
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """What an answer holds; raises Garbled."""
+        return cls(decode(body, Batch), body)
+
 
 @dataclass(frozen=True, slots=True)
 class Manner:
@@ -43,8 +48,7 @@ class Manner:
 
 def look(api: Api, batch_id: str) -> Seen:
     """The batch as it is now."""
-    body = api.get(f"/batches/{segment(batch_id)}")
-    return Seen(decode(body, Batch), body)
+    return Seen.read(api.get(f"/batches/{segment(batch_id)}"))
 
 
 def watch_to_end(

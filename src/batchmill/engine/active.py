@@ -92,7 +92,7 @@ class ActiveShard:
             usage.reasoning + sum(one.reasoning for one in used),
         )
 
-    def feed(self, job: Job) -> None:
+    def feed(self) -> None:
         """A line is ready to be sent."""
         self._pending += 1
 

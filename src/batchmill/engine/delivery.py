@@ -175,10 +175,12 @@ class Deliverer:
         faultpoint.passed("deliver.after_output")
         error_file = await error.finish(batch, "error", now)
         faultpoint.passed("deliver.after_error")
+        current = await self._store.batches.get(batch.account, batch.id)
         after = replace(
             advance(batch, Event.DELIVERED, now),
             counts=Counts(sums.completed + sums.failed, sums.completed, sums.failed),
             usage=sums.usage,
+            resent=current.resent if current is not None else batch.resent,
             output_file_id=output_file.id if output_file else None,
             error_file_id=error_file.id if error_file else None,
         )

@@ -157,7 +157,7 @@ class LocalWorker:
         await self._journal.roomy()
         await self._budget.take(len(request.body))
         job = Job(active, number, request.custom_id, request.body)
-        active.feed(job)
+        active.feed()
         self._lane_of(request.model).offer(job)
 
     # --- progress and stopping ---

@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         """Hand bytes to the answer; without a request in flight they make the line useless."""
         waiter = self._waiter
         if waiter is None:
-            pass
+            self._transport.abort()
         elif self._answer.feed(data):
             self._settle(waiter)
 

@@ -43,12 +43,7 @@ class Pool:
 
     def take(self) -> Connection | None:
         """The connection that went idle last, or None."""
-        idle = self._idle
-        while idle:
-            connection, _ = idle.popitem()
-            if not connection.is_closing:
-                return connection
-        return None
+        return self._idle.popitem()[0] if self._idle else None
 
     async def open(self, deadline: float) -> Connection:
         """A new connection; ``deadline`` is in the loop's time.

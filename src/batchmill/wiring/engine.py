@@ -144,6 +144,7 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
         Beat(_SNAPSHOT_SECONDS, tell),
         Beat(_SWEEP_SECONDS, sweeper.sweep),
     )
+    await parts.blobs.sweep_partials()
     try:
         yield Engine(dispatcher, beats, parts.clock)
     finally:

@@ -57,8 +57,10 @@ def read_ask(body: bytes) -> Ask | None:
 
 def find_missing(path: str, ask: Ask) -> str | None:
     """The first field that the endpoint needs and the request lacks, or None."""
-    required = ENDPOINTS[path].required
-    return next((name for name in required if getattr(ask, name) in (None, "")), None)
+    for name in ENDPOINTS[path].required:
+        if getattr(ask, name) in (None, ""):
+            return name
+    return None
 
 
 def count_tokens(data: bytes) -> int:

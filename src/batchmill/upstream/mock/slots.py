@@ -46,6 +46,8 @@ class Slots(Generic[Guest]):
 
     def promote(self) -> list[Guest]:
         """Those from the queue's head who now have a slot."""
+        if not self._queued:
+            return []
         promoted: list[Guest] = []
         while self._queued and (self.slots is None or len(self._working) < self.slots):
             guest = self._queued.popleft()

@@ -14,6 +14,9 @@ from typing import cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 PIECE = b"x" * 65536
+_AUTHORIZATION = b"authorization"
+_IDEMPOTENCY_KEY = b"idempotency-key"
+_KEPT = frozenset({_AUTHORIZATION, _IDEMPOTENCY_KEY})
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -45,9 +48,8 @@ class ServerConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_authorization",
         "_can_write",
-        "_idempotency_key",
+        "_fields",
         "_is_busy",
         "_on_lost",
         "_on_request",
@@ -128,8 +130,7 @@ class ServerConnection(asyncio.Protocol):
     def _start(self) -> None:
         self._url = b""
         self._parts: list[bytes] = []
-        self._authorization: str | None = None
-        self._idempotency_key: str | None = None
+        self._fields: dict[bytes, str] = {}
 
     # --- Called by the parser. ---
 
@@ -140,10 +141,8 @@ class ServerConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the two fields that matter."""
         name = name.lower()
-        if name == b"authorization":
-            self._authorization = value.decode("latin-1")
-        elif name == b"idempotency-key":
-            self._idempotency_key = value.decode("latin-1")
+        if name in _KEPT:
+            self._fields[name] = value.decode("latin-1")
         elif name == b"expect":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -157,8 +156,8 @@ class ServerConnection(asyncio.Protocol):
             method=self._parser.get_method().decode("ascii"),
             url=self._url.decode("latin-1"),
             body=b"".join(self._parts),
-            authorization=self._authorization,
-            idempotency_key=self._idempotency_key,
+            authorization=self._fields.get(_AUTHORIZATION),
+            idempotency_key=self._fields.get(_IDEMPOTENCY_KEY),
         )
         self._start()
         if self._is_busy:
