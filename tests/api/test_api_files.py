@@ -77,7 +77,13 @@ async def assert_nothing_stayed(house: House) -> None:
 def test_what_is_only_wrong_as_a_batch_is_accepted(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_house(tmp_path) as house:
-            for content in (b"[1]", b"\xef\xbb\xbf" + LINE, b"\n\r\n" + LINE, b'{"a":1}\noops\n'):
+            for content in (
+                b"[1]",
+                b'{"a":"\\ud800"}',
+                b"\xef\xbb\xbf" + LINE,
+                b"\n\r\n" + LINE,
+                b'{"a":1}\noops\n',
+            ):
                 await house.upload(content)
 
     run(main())

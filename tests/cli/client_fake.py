@@ -137,9 +137,7 @@ class FakeServer:
         more = {name: body[name] for name in ("endpoint", "completion_window", "metadata")}
         return httpx2.Response(200, json=a_batch(BATCH_ID, **state("validating"), **more))
 
-    def on_batch(
-        self, request: httpx2.Request, batch_id: str, rest: list[str]
-    ) -> httpx2.Response:
+    def on_batch(self, request: httpx2.Request, batch_id: str, rest: list[str]) -> httpx2.Response:
         if batch_id != BATCH_ID:
             return fault(404, f"No batch found with id '{batch_id}'.")
         if rest == ["results"]:

@@ -165,7 +165,11 @@ def test_create_is_given_up_after_five_tries_and_the_file_is_named(inputs: Path)
 
 @pytest.mark.parametrize(
     "refusal",
-    [fault(400, "Bad window."), fault(429, "Too many.", x_should_retry="false"), fault(507, "Full.")],
+    [
+        fault(400, "Bad window."),
+        fault(429, "Too many.", x_should_retry="false"),
+        fault(507, "Full."),
+    ],
 )
 def test_a_refusal_that_stays_is_not_asked_again(inputs: Path, refusal: object) -> None:
     desk = Desk()

@@ -48,7 +48,9 @@ def test_the_exit_code_says_whether_every_request_succeeded(
 
 def test_it_asks_less_and_less_often_up_to_five_seconds_and_anew_after_a_change() -> None:
     running = [state("in_progress", total=9)] * 9
-    desk = Desk(FakeServer([*running, state("finalizing", total=9), state("completed", 9, total=9)]))
+    desk = Desk(
+        FakeServer([*running, state("finalizing", total=9), state("completed", 9, total=9)])
+    )
     desk.run("watch", BATCH_ID)
     assert desk.naps == [0.5, 0.75, 1.125, 1.6875, 2.53125, 3.796875, 5.0, 5.0, 5.0, 0.5]
 

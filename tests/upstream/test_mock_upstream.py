@@ -3,20 +3,21 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import openai
 import pytest
+from upstream_loops import Run, on_both_loops
 
 from batchmill.ports import FaultKind, Reply, Target, TransportFault
 from batchmill.upstream.http import HttpTransport
 from batchmill.upstream.mock import Fault, MockUpstream, Script, serve_mock
 from batchmill.upstream.mock.answers import count_tokens
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
+pytestmark = on_both_loops
 
 CHAT = "/chat/completions"
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hello"}]}'

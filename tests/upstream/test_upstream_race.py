@@ -1,17 +1,16 @@
 """The keep-alive race: a server closes a kept connection just as the next request leaves."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 from raw_upstream import Peer, listen, plain
+from upstream_loops import Run, on_both_loops
 
 from batchmill.ports import FaultKind, Target, TransportFault
 from batchmill.upstream.http import HttpTransport
 from batchmill.upstream.mock import MockUpstream, Script
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
+pytestmark = on_both_loops
 
 CHAT = "/chat/completions"
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hello"}]}'

@@ -4,19 +4,19 @@ import asyncio
 import shutil
 import ssl
 import subprocess
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import pytest
 from raw_upstream import answer, listen, plain
+from upstream_loops import Run, on_both_loops
 
 from batchmill.ports import FaultKind, Target, TransportFault
 from batchmill.upstream.http import HttpTransport
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl program here")
+pytestmark = [
+    on_both_loops,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl program here"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,13 @@
 import asyncio
 import gzip
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
 import pytest
 from raw_upstream import Peer, answer, listen, plain
+from upstream_loops import Run, on_both_loops
 
 from batchmill.domain.errors import ConfigError
 from batchmill.ports import FaultKind, Reply, Target, Transport, TransportFault
@@ -16,7 +17,7 @@ from batchmill.upstream.http import HttpTransport, fetch_models
 from batchmill.upstream.http_connection import COPY_LIMIT
 from batchmill.upstream.mock import MockUpstream, Script
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
+pytestmark = on_both_loops
 
 CHAT = "/chat/completions"
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hello"}]}'
@@ -87,7 +88,7 @@ def test_a_body_of_any_size_arrives_whole(run: Run, size: int) -> None:
             await peer.send(OK)
 
         async with listen(play) as upstream:
-            transport = HttpTransport(upstream.target())
+            transport: Transport = HttpTransport(upstream.target())
             await transport.send(CHAT, body, "k")
             await transport.close()
         assert received == [body]
@@ -547,11 +548,6 @@ def test_a_key_that_breaks_the_head_is_not_sent(run: Run, key: str) -> None:
         await transport.close()
 
     run(main())
-
-
-def test_it_is_a_transport() -> None:
-    transport: Transport = HttpTransport(Target("http://h"))
-    assert transport is not None
 
 
 def test_models_are_listed_in_their_order(run: Run) -> None:

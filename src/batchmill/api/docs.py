@@ -108,11 +108,8 @@ def operation(
 
 def json_body(shape: type[BaseModel], example: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON request body."""
-    schema = {"$ref": f"{_SCHEMAS}{shape.__name__}"}
-    return {
-        "required": True,
-        "content": {"application/json": {"schema": schema, "example": example}},
-    }
+    media = {"schema": _ref(shape), "examples": {"body": _frozen(example)}}
+    return {"required": True, "content": {"application/json": media}}
 
 
 def form_body(

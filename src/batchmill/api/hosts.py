@@ -31,7 +31,7 @@ class HostRule:
             )
             raise Misdirected(message, code="host_not_allowed")
         origin = headers.get("origin")
-        if origin is not None and not self.permits(urlsplit(origin).netloc):
+        if origin is not None and not self.permits(origin.rpartition("//")[2]):
             message = f"Pages of '{shorten(origin)}' may not use this server."
             raise ForeignPage(message, code="origin_not_allowed")
 

@@ -51,10 +51,10 @@ IdempotencyKey = Annotated[
 ]
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Of a table: the model to ask.")]
 PromptColumn = Annotated[
-    str | None, typer.Option(help="Of a table: the prompt's column, position or name; 2.")
+    str | None, typer.Option(help="Of a table: the prompt's column, position or name (2).")
 ]
 IdColumn = Annotated[
-    str | None, typer.Option(help="Of a table: the custom_id's column, position or name; 1.")
+    str | None, typer.Option(help="Of a table: the custom_id's column, position or name (1).")
 ]
 NumberRows = Annotated[
     bool, typer.Option("--number-rows", help="Of a table: no id column, but request-1, …")

@@ -165,14 +165,17 @@ def open_api(server: Server, transport: httpx2.BaseTransport | None = None) -> I
     headers = {"user-agent": "batchmill"}
     if server.key:
         headers["authorization"] = f"Bearer {server.key}"
-    # a proxy for the world outside is not for a server on this machine
-    is_local = httpx2.URL(server.url).host in _LOOPBACK
+    # A proxy for the world outside is not for a server on this machine; and loading the world's
+    # certificates takes longer than asking it.
+    url = httpx2.URL(server.url)
+    is_local = url.host in _LOOPBACK
     with httpx2.Client(
         base_url=server.url,
         headers=headers,
         timeout=_TIMEOUT,
         transport=transport,
         trust_env=not is_local,
+        verify=not is_local or url.scheme == "https",
     ) as client:
         yield Api(client, server)
 
@@ -236,6 +239,6 @@ def _tls_reason(error: BaseException) -> str | None:
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, ssl.SSLError):
-            return getattr(link, "verify_message", None) or link.reason or "TLS failed"
+            return getattr(link, "verify_message", None) or getattr(link, "reason", None) or "TLS"
         link = link.__cause__ or link.__context__
     return None

@@ -34,7 +34,7 @@ Key = Annotated[
         "--key",
         envvar=KEY_VARIABLE,
         metavar="KEY",
-        help="The API key; others on this machine cannot see it in the variable.",
+        help="The API key; in the variable it stays out of the list of processes.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the server's JSON, for scripts.")]

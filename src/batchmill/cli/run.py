@@ -241,7 +241,8 @@ async def _run(settings: Settings, job: Job, folder: RunFolder) -> Batch:
                 await working
         if not batch.status.is_terminal:
             raise Interrupted(await parts.store.batches.get(batch.account, batch.id))
-        await _write_results(parts, batch, job, folder)
+        if batch.status is not Status.FAILED:
+            await _write_results(parts, batch, job, folder)
     return batch
 
 

@@ -9,12 +9,14 @@ import codecs
 
 import msgspec
 
+from batchmill.domain.envelope import decode
 from batchmill.domain.errors import InvalidRequest
 from batchmill.domain.limits import Limits
 from batchmill.service.refusals import too_large
 
 _BOM = b"\xef\xbb\xbf"
-_decode = msgspec.json.Decoder(msgspec.Raw).decode
+_BLANKS = b" \t\r\n"
+_ANYTHING = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Intake:
@@ -59,23 +61,20 @@ class Intake:
         """Judge the first line with content once it is whole, and forget it then."""
         if head.startswith(_BOM):
             del head[: len(_BOM)]
-        while head:
-            end = head.find(b"\n")
-            if end < 0 and not is_whole:
-                break
-            line = bytes(head[:end] if end >= 0 else head)
-            del head[: end + 1 if end >= 0 else len(head)]
-            if line.strip():
-                _judge(line)
-                self._head = None
-                return
-        if len(head) > self._max_line_bytes:
+        del head[: len(head) - len(head.lstrip(_BLANKS))]
+        end = head.find(b"\n")
+        if end < 0 and is_whole:
+            end = len(head)
+        if len(head if end < 0 else head[:end]) > self._max_line_bytes:
             self._head = None  # too long a line; validating a batch says so
+        elif end > 0:
+            _judge(bytes(head[:end]))
+            self._head = None
 
 
 def _judge(line: bytes) -> None:
     try:
-        _decode(line)
+        decode(_ANYTHING, line)
     except RecursionError:
         return  # nested deeper than the decoder goes; validating a batch says so
     except msgspec.DecodeError:

@@ -1,0 +1,80 @@
+"""Programs that the bench starts, and what they use of the machine.
+
+Figures come from ``/proc``. Whatever is started here is ended here, also when
+the bench is interrupted.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+STOP_SECONDS = 60
+
+
+def python(*arguments: str) -> list[str]:
+    """The command line of a Python program of this environment."""
+    return [sys.executable, *arguments]
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path) -> Iterator[tuple[int, str]]:
+    """A started program: its process id, and the first line that ends with a URL or number."""
+    with log.open("ab") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT)
+    try:
+        line = process.stdout.readline().decode().strip() if process.stdout else ""
+        if not line:
+            raise RuntimeError(f"{command[-1]} did not start: {log.read_text()[-2000:]}")
+        yield process.pid, line
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def run_to_end(command: Sequence[str]) -> tuple[str, float]:
+    """What a program prints, and the CPU seconds that it took, its start included."""
+    before = os.times()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+    after = os.times()
+    children = after.children_user + after.children_system
+    return done.stdout, children - before.children_user - before.children_system
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    parents = dict(_parents())
+    members = [pid]
+    for member in members:
+        members += [child for child, parent in parents.items() if parent == member]
+    return members
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit() and (fields := _stat(int(path.name))):
+            yield int(path.name), int(fields[1])
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of ``/proc/PID/stat`` behind the command; empty where the process has gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """User and system time of processes so far."""
+    return sum(TICK * (int(f[11]) + int(f[12])) for pid in pids if (f := _stat(pid)))

@@ -1,0 +1,197 @@
+"""A disk that takes no more, and one that breaks: nothing lost, nothing doubled, nothing hidden."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from journal_cases import BATCH, Heard, a_record, a_shard, open_journal, segment_path
+
+from batchmill.journal import local
+
+NUMBERS = list(range(1, 41))
+
+
+class Disk:
+    """Stands before ``os.write`` and ``os.fdatasync``; ``error`` is what they raise."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error: int | None = None
+        self.takes_part = False
+        self.refused = 0
+        self.refusing = asyncio.Event()
+        self.fails_sync = False
+        self._write, self._sync = os.write, os.fdatasync
+        self._loop: asyncio.AbstractEventLoop | None = None
+        monkeypatch.setattr(os, "write", self.write)
+        monkeypatch.setattr(os, "fdatasync", self.fdatasync)
+        monkeypatch.setattr(local, "_RETRY_SECONDS", 0.001)
+
+    def break_down(self, error: int) -> None:
+        self.error = error
+        self.refusing.clear()
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, fd: int, data: bytes) -> int:
+        if self.error is None or self.fails_sync:
+            return self._write(fd, data)
+        if self.takes_part and len(data) > 1:
+            # As a disk does that has a little room left: a part now, the error for the rest.
+            self.takes_part = False
+            return self._write(fd, data[: len(data) // 2])
+        self._refuse()
+        return 0
+
+    def fdatasync(self, fd: int) -> None:
+        if self.error is not None and self.fails_sync:
+            self._refuse()
+        self._sync(fd)
+
+    def _refuse(self) -> None:
+        self.refused += 1
+        if self._loop is not None and self.error is not None:
+            self._loop.call_soon_threadsafe(self.refusing.set)
+            raise OSError(self.error, os.strerror(self.error))
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    yield Disk(monkeypatch)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("way", ["at once", "after a part", "at the sync"])
+def test_a_full_disk_is_waited_out_and_nothing_is_lost_or_doubled(
+    tmp_path: Path, disk: Disk, error: int, way: str
+) -> None:
+    async def main() -> None:
+        async with open_journal(tmp_path) as journal:
+            heards = [Heard(), Heard()]
+            segments = [await journal.open(a_shard(n), heards[n]) for n in (0, 1)]
+            segments[0].append(a_record(100))
+            await heards[0].until(1)
+            disk.takes_part, disk.fails_sync = way == "after a part", way == "at the sync"
+            disk.break_down(error)
+            for number in NUMBERS[:20]:
+                segments[number % 2].append(a_record(number))
+            await disk.refusing.wait()
+            for number in NUMBERS[20:]:
+                segments[number % 2].append(a_record(number))
+            refused = disk.refused
+            disk.refusing.clear()
+            await disk.refusing.wait()
+            assert disk.refused > refused, "it is tried again"
+            assert heards[0].numbers == [100]
+            assert heards[1].numbers == []
+            disk.error = None
+            await asyncio.gather(*(segment.close() for segment in segments))
+            assert heards[0].numbers == [100, *range(2, 41, 2)]
+            assert heards[1].numbers == list(range(1, 41, 2))
+            assert journal.pending_bytes == 0
+            for n in (0, 1):
+                settled = await journal.read(BATCH, n)
+                assert list(settled.records) == heards[n].numbers
+                lines = segment_path(tmp_path, a_shard(n)).read_bytes().splitlines()
+                assert len(lines) == len(heards[n].numbers)
+
+    asyncio.run(main())
+
+
+def test_roomy_waits_while_the_disk_is_full_and_not_before(tmp_path: Path, disk: Disk) -> None:
+    async def main() -> None:
+        async with open_journal(tmp_path) as journal:
+            heard = Heard()
+            segment = await journal.open(a_shard(), heard)
+            await journal.roomy()
+            disk.break_down(errno.ENOSPC)
+            segment.append(a_record(1))
+            await disk.refusing.wait()
+            # The flusher notes it in the turn in which its thread is done.
+            disk.refusing.clear()
+            await disk.refusing.wait()
+            waiting = asyncio.create_task(journal.roomy())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            disk.error = None
+            await waiting
+            await segment.close()
+            assert heard.numbers == [1]
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_breaks_loses_that_group_and_close_says_so(tmp_path: Path, disk: Disk) -> None:
+    async def main() -> None:
+        async with open_journal(tmp_path) as journal:
+            heard = Heard()
+            segment = await journal.open(a_shard(), heard)
+            segment.append(a_record(1))
+            await heard.until(1)
+            disk.takes_part = True
+            disk.break_down(errno.EIO)
+            segment.append(a_record(2))
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                await segment.close()
+            assert heard.numbers == [1]
+            assert journal.pending_bytes == 0
+            disk.error = None
+            assert set((await journal.read(BATCH, 0)).records) == {1}
+            await journal.roomy()
+
+    asyncio.run(main())
+
+
+def test_close_waits_for_what_came_while_the_disk_broke(tmp_path: Path, disk: Disk) -> None:
+    """Else its descriptor could be another file's when the late group is written."""
+
+    async def main() -> None:
+        async with open_journal(tmp_path, interval=0.0) as journal:
+            heard = Heard()
+            segment = await journal.open(a_shard(), heard)
+            real_give_up = segment.give_up
+
+            def give_up_late(size: int, error: OSError) -> None:
+                # Between the thread that failed and the loop that hears of it.
+                disk.error = None
+                segment.append(a_record(2))
+                real_give_up(size, error)
+
+            segment.give_up = give_up_late  # type: ignore[method-assign]
+            disk.break_down(errno.EIO)
+            segment.append(a_record(1))
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                await segment.close()
+            assert heard.numbers == [2], "the file was closed before the last group"
+            assert set((await journal.read(BATCH, 0)).records) == {2}
+
+    asyncio.run(main())
+
+
+def test_one_broken_segment_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with open_journal(tmp_path) as journal:
+            broken, sound = Heard(), Heard()
+            bad = await journal.open(a_shard(0), broken)
+            good = await journal.open(a_shard(1), sound)
+            real = os.fdatasync
+
+            def fdatasync(fd: int) -> None:
+                if Path(f"/proc/self/fd/{fd}").readlink().name == "000000.000001.log":
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                real(fd)
+
+            monkeypatch.setattr(os, "fdatasync", fdatasync)
+            bad.append(a_record(1))
+            good.append(a_record(2))
+            await good.close()
+            assert sound.numbers == [2]
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                await bad.close()
+            assert broken.numbers == []
+
+    asyncio.run(main())
