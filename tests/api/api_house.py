@@ -7,7 +7,7 @@ answer that passes is held against the API's own description.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import httpx2
 from fastapi import FastAPI
+from structlog.testing import capture_logs
 
 from batchmill.api.app import Door, Services, create_app
 from batchmill.api.docs import describe
@@ -23,8 +24,7 @@ from batchmill.blobs import LocalBlobs
 from batchmill.domain.batch import Batch, Event, advance
 from batchmill.domain.catalog import TEST_ENDPOINT, TEST_MODEL, Catalog
 from batchmill.domain.limits import Limits, Profile
-from batchmill.domain.shards import Shard
-from batchmill.ports import Progress, Record, Segment, Settled
+from batchmill.ports import Progress, Record, Settled
 from batchmill.service.batches import Batches, Rules
 from batchmill.service.files import Files
 from batchmill.service.models import Models
@@ -76,12 +76,6 @@ class HandJournal:
     def put(self, batch_id: str, index: int, record: Record) -> None:
         self.records.setdefault((batch_id, index), {}).setdefault(record.number, record)
 
-    async def open(self, shard: Shard, on_durable: Callable[[Sequence[Record]], None]) -> Segment:
-        raise NotImplementedError
-
-    async def roomy(self) -> None:
-        raise NotImplementedError
-
     async def read(self, batch_id: str, index: int) -> Settled:
         return Settled(dict(self.records.get((batch_id, index), {})), frozenset())
 
@@ -104,8 +98,9 @@ class House:
     wakes: list[None] = field(default_factory=list)
     progress: dict[str, Progress] = field(default_factory=dict)
     engine: list[bool] = field(default_factory=lambda: [True])
+    logged: list[Any] = field(default_factory=list)
 
-    async def upload(self, content: bytes = LINE, **fields: str) -> dict[str, Any]:
+    async def upload(self, content: bytes = LINE, **fields: Any) -> dict[str, Any]:
         answer = await self.client.post(
             "/v1/files", data={"purpose": "batch", **fields}, files={"file": ("in.jsonl", content)}
         )
@@ -177,8 +172,9 @@ async def open_house(
     store = await _open_empty(root / "house.db")
     try:
         house = _build(root, store, limits or Limits(), profile, catalog, door)
-        async with house.client:
-            yield house
+        with capture_logs() as house.logged:
+            async with house.client:
+                yield house
     finally:
         await store.close()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from api_house import as_object, open_house, run
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from batchmill.api.errors import KINDS
 from batchmill.api.wire import SHAPES

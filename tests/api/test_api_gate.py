@@ -195,7 +195,7 @@ def test_head_answers_what_get_would_without_its_body(tmp_path: Path) -> None:
 
 
 def test_a_surprise_is_answered_plainly_and_logged_under_its_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
         async with open_house(tmp_path) as house:
@@ -210,7 +210,7 @@ def test_a_surprise_is_answered_plainly_and_logged_under_its_request(
             assert error["type"] == "server_error"
             assert answer.headers["x-request-id"] in error["message"]
             assert "prompt" not in answer.text
-            assert [one["event"] for one in logged if one["log_level"] == "error"] == [
+            assert [one["event"] for one in house.logged if one["log_level"] == "error"] == [
                 "request_failed"
             ]
 
@@ -280,7 +280,7 @@ ANYTHING = st.recursive(
 )
 
 
-BODIES = (
+BODIES: st.SearchStrategy[dict[str, Any]] = (
     st.binary(max_size=40).map(lambda data: {"content": data})
     | ANYTHING.map(lambda value: {"json": value})
     | ANYTHING.map(lambda value: {"json": {"input_file_id": "f", "metadata": value}})

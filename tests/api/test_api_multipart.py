@@ -285,9 +285,7 @@ def test_a_client_that_stalls_is_given_up_and_leaves_nothing(tmp_path: Path) -> 
     run(main())
 
 
-def test_a_client_that_goes_away_is_let_go_and_leaves_nothing(
-    tmp_path: Path, logged: list[Any]
-) -> None:
+def test_a_client_that_goes_away_is_let_go_and_leaves_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_house(tmp_path) as house:
             begun: Message = {
@@ -297,7 +295,7 @@ def test_a_client_that_goes_away_is_let_go_and_leaves_nothing(
             }
             assert await speak(house, begun, {"type": "http.disconnect"}) == []
             assert house.stored_bytes() == []
-            assert not [one for one in logged if one["log_level"] == "error"]
+            assert not [one for one in house.logged if one["log_level"] == "error"]
 
     run(main())
 

@@ -12,8 +12,9 @@ import pytest
 from client_fake import BATCH_ID, URL, Desk, FakeServer, Wire, a_batch, fault, request_line, state
 
 from batchmill.cli.client_http import Server, Unreachable, open_api
-from batchmill.cli.client_session import World
+from batchmill.cli.client_session import KEY_VARIABLE, SERVER_VARIABLE, World
 from batchmill.cli.client_source import CHUNK_BYTES, Source
+from batchmill.config import load_settings
 
 SECRET = "sk-very-secret"
 
@@ -358,3 +359,9 @@ def test_unreachable_carries_no_cause_that_would_print_a_traceback() -> None:
     with open_api(Server(URL), Wire(server)) as api, pytest.raises(Unreachable) as caught:
         api.get("/batches")
     assert caught.value.__suppress_context__
+
+
+def test_a_server_starts_where_the_client_verbs_variables_are_set() -> None:
+    env = {SERVER_VARIABLE: URL, KEY_VARIABLE: SECRET}
+    origins = load_settings(file=None, env=env, flags={}).origins
+    assert set(origins.values()) == {"default"}

@@ -7,6 +7,7 @@ object and the upstream's own count of what it was sent.
 import asyncio
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from crash_waiting import wait_until
 
 from batchmill.domain.ids import line_id
 from batchmill.journal.local import LocalJournal
+from batchmill.ports import Settled
 
 CHAT = "/v1/chat/completions"
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -84,6 +86,7 @@ class Trial:
         try:
             answer = self._post(body)
         except httpx2.TransportError:
+            self.server.wait_for_fault()
             revive(self.server)
             answer = self._post(body)
         assert answer.status_code == 200, answer.text
@@ -190,23 +193,22 @@ def _check_sums(batch: Json, good: list[Json], bad: list[Json]) -> None:
 def read_journal(server: Server, batch_id: str) -> tuple[frozenset[int], frozenset[int]]:
     """The numbers of a batch's lines that are settled, and of those marked as sent."""
     root = server.data / "journal"
-    journal = LocalJournal(root, 1.0, 1)
     indexes = {int(path.name.split(".")[0]) for path in (root / batch_id).glob("*.log")}
-    settled: set[int] = set()
-    marked: set[int] = set()
+    found = asyncio.run(_read_shards(LocalJournal(root, 1.0, 1), batch_id, indexes))
+    settled = frozenset(number for shard in found for number in shard.records)
+    return settled, frozenset(number for shard in found for number in shard.sent)
+
+
+async def _read_shards(journal: LocalJournal, batch_id: str, indexes: set[int]) -> list[Settled]:
+    found: list[Settled] = []
     for index in indexes:
-        try:
-            found = asyncio.run(journal.read(batch_id, index))
-        except FileNotFoundError:  # delivered meanwhile: nothing is left to be claimed
-            continue
-        settled.update(found.records)
-        marked.update(found.sent)
-    return frozenset(settled), frozenset(marked)
+        with suppress(FileNotFoundError):  # delivered meanwhile: nothing is left to be claimed
+            found.append(await journal.read(batch_id, index))
+    return found
 
 
 def revive(server: Server) -> None:
-    """Start the server again if it was killed as a whole; else it heals by itself."""
-    server.wait_for_fault()
+    """Start the server again if nothing of it is left; else it heals by itself."""
     wait_until(lambda: server.is_gone() or server.is_whole(), "the server is dead or healed")
     if server.is_gone():
         server.start()

@@ -69,9 +69,12 @@ class Server:
 
     def stop(self, number: int = signal.SIGTERM) -> int | None:
         """Ask the supervisor to leave, and return when all have; its exit code if it is known."""
-        supervisor = self.the("supervisor")
-        supervisor.send_signal(number)
-        wait_until(lambda: not self.processes(), "every process has left")
+        self.the("supervisor").send_signal(number)
+        return self.wait_for_exit()
+
+    def wait_for_exit(self) -> int | None:
+        """Return when every process has left by itself; the exit code if it is known."""
+        wait_until(self.is_gone, "every process has left")
         return self._forget()
 
     def kill_all(self) -> None:

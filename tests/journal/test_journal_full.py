@@ -31,29 +31,37 @@ class Disk:
 
     def break_down(self, error: int) -> None:
         self.error = error
-        self.refusing.clear()
         self._loop = asyncio.get_running_loop()
 
+    async def until_refused(self, times: int) -> None:
+        """Return when so many writes were refused in all."""
+        while self.refused < times:
+            self.refusing.clear()
+            await self.refusing.wait()
+
+    # Called in the journal's thread, while the test sets ``error`` in the loop's.
+
     def write(self, fd: int, data: bytes) -> int:
-        if self.error is None or self.fails_sync:
+        error = self.error
+        if error is None or self.fails_sync:
             return self._write(fd, data)
         if self.takes_part and len(data) > 1:
             # As a disk does that has a little room left: a part now, the error for the rest.
             self.takes_part = False
             return self._write(fd, data[: len(data) // 2])
-        self._refuse()
-        return 0
+        raise self._refusal(error)
 
     def fdatasync(self, fd: int) -> None:
-        if self.error is not None and self.fails_sync:
-            self._refuse()
+        error = self.error
+        if error is not None and self.fails_sync:
+            raise self._refusal(error)
         self._sync(fd)
 
-    def _refuse(self) -> None:
+    def _refusal(self, error: int) -> OSError:
         self.refused += 1
-        if self._loop is not None and self.error is not None:
-            self._loop.call_soon_threadsafe(self.refusing.set)
-            raise OSError(self.error, os.strerror(self.error))
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self.refusing.set)
+        return OSError(error, os.strerror(error))
 
 
 @pytest.fixture
@@ -77,13 +85,10 @@ def test_a_full_disk_is_waited_out_and_nothing_is_lost_or_doubled(
             disk.break_down(error)
             for number in NUMBERS[:20]:
                 segments[number % 2].append(a_record(number))
-            await disk.refusing.wait()
+            await disk.until_refused(1)
             for number in NUMBERS[20:]:
                 segments[number % 2].append(a_record(number))
-            refused = disk.refused
-            disk.refusing.clear()
-            await disk.refusing.wait()
-            assert disk.refused > refused, "it is tried again"
+            await disk.until_refused(disk.refused + 4)
             assert heards[0].numbers == [100]
             assert heards[1].numbers == []
             disk.error = None
@@ -108,10 +113,8 @@ def test_roomy_waits_while_the_disk_is_full_and_not_before(tmp_path: Path, disk:
             await journal.roomy()
             disk.break_down(errno.ENOSPC)
             segment.append(a_record(1))
-            await disk.refusing.wait()
-            # The flusher notes it in the turn in which its thread is done.
-            disk.refusing.clear()
-            await disk.refusing.wait()
+            # At the second refusal the flusher has surely heard of the first.
+            await disk.until_refused(2)
             waiting = asyncio.create_task(journal.roomy())
             await asyncio.sleep(0)
             assert not waiting.done()
@@ -153,7 +156,7 @@ def test_close_waits_for_what_came_while_the_disk_broke(tmp_path: Path, disk: Di
             segment = await journal.open(a_shard(), heard)
             real_give_up = segment.give_up
 
-            def give_up_late(size: int, error: OSError) -> None:
+            def give_up_late(size: int, error: Exception) -> None:
                 # Between the thread that failed and the loop that hears of it.
                 disk.error = None
                 segment.append(a_record(2))
@@ -193,5 +196,26 @@ def test_one_broken_segment_does_not_hold_up_the_others(
             with pytest.raises(OSError, match=os.strerror(errno.EIO)):
                 await bad.close()
             assert broken.numbers == []
+
+    asyncio.run(main())
+
+
+def test_an_error_of_any_kind_is_told_to_the_owner_and_the_journal_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with open_journal(tmp_path) as journal:
+            broken, sound = Heard(), Heard()
+            bad = await journal.open(a_shard(0), broken)
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "fdatasync", lambda fd: int("no number"))
+                bad.append(a_record(1))
+                with pytest.raises(ValueError, match="no number"):
+                    await bad.close()
+            good = await journal.open(a_shard(1), sound)
+            good.append(a_record(2))
+            await good.close()
+            assert (broken.numbers, sound.numbers) == ([], [2])
+            assert (await journal.read(BATCH, 0)).records == {}
 
     asyncio.run(main())

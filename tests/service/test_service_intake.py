@@ -39,6 +39,8 @@ def judge(data: bytes, cuts: list[int]) -> str:
 @given(data=PIECES, cuts=st.lists(st.integers(0, 80), max_size=8))
 @example(data="日".encode(), cuts=[1, 2])
 @example(data=b"\xef\xbb\xbf{}", cuts=[1, 2])
+@example(data=b"\n\xef\xbb\xbf{}", cuts=[1])
+@example(data=b"\xef\xbb\xbf\xef\xbb\xbf{}", cuts=[3])
 @example(data=b"o" * 24 + b"\n{}", cuts=[21])
 @example(data=b" " * 30 + b"\n", cuts=[21])
 @example(data=b" " * 30 + b"oops\n", cuts=[21])

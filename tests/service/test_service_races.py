@@ -1,13 +1,14 @@
 """Use-cases against a world that moves between two of their steps."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from batchmill.blobs import LocalBlobs
 from batchmill.domain.batch import Event, Status, advance
@@ -21,6 +22,12 @@ from batchmill.store import SqlStore, open_store
 
 CALLER = Caller()
 SPEC = BatchSpec("f", "/v1/chat/completions", "24h")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with capture_logs():
+        yield
 
 
 class StandingClock:

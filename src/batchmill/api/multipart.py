@@ -18,7 +18,7 @@ from batchmill.api.bodies import Patience, stream_body
 from batchmill.domain.errors import InvalidRequest, TooLarge
 from batchmill.service.refusals import missing_parameter
 
-BLOCK_BYTES: Final = 512 * 1024
+BLOCK_BYTES: Final = 1024 * 1024
 MAX_FIELD_BYTES: Final = 4096
 MAX_PARTS: Final = 100
 # boundaries, part headers and small fields around the file

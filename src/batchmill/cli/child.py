@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ log = get_logger()
 # A server that is told to stop lets answers under way end for so long.
 _API_GRACE = 10
 _ORPHAN_GRACE = 0.5
+_SUCCESSION_PAUSE = 0.2
 
 
 def main() -> int:
@@ -164,8 +166,13 @@ async def run_api(settings: Settings, post: Post, wake_fd: int) -> None:
 async def _succeed(orphaned: asyncio.Event, post: Post, server: Stoppable) -> None:
     """When the supervisor is gone: start the next one, then leave."""
     await orphaned.wait()
-    spawn(post)
+    await asyncio.to_thread(_install_successor, post)
     server.should_exit = True
+
+
+def _install_successor(post: Post) -> None:
+    while not spawn(post):
+        time.sleep(_SUCCESSION_PAUSE)
 
 
 def _leave(server: Stoppable) -> None:

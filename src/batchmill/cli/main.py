@@ -3,7 +3,7 @@
 import typer
 
 import batchmill
-from batchmill.cli import config_show, demo, files_local, mock_upstream, run, serve
+from batchmill.cli import client_verbs, config_show, demo, files_local, mock_upstream, run, serve
 
 app = typer.Typer(
     name="batchmill",
@@ -14,7 +14,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for verbs in (serve, run, demo, files_local, mock_upstream, config_show):
+for verbs in (serve, run, demo, files_local, client_verbs, mock_upstream, config_show):
     verbs.register(app)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from batchmill.domain.errors import ConfigError
+from batchmill.wiring.parts import Paths
 
 _BLOCK = 1024 * 1024
 _NOTE = "run.json"
@@ -21,7 +22,6 @@ class Note(msgspec.Struct, frozen=True):
     """Which input a folder belongs to, and the batch that was made of it."""
 
     digest: str
-    endpoint: str
     batch_id: str
 
 
@@ -31,11 +31,16 @@ class RunFolder:
     def __init__(self, output: Path) -> None:
         self.path = output.with_name(f"{output.name}.batchmill")
 
-    def read(self, digest: str) -> Note | None:
-        """The note of an unfinished run; raises ConfigError where it had another input."""
+    def open(self, digest: str) -> Note | None:
+        """The note of an unfinished run; without one the folder is emptied.
+
+        Raises ConfigError where that run had another input. The caller holds
+        the folder's lock.
+        """
         try:
             note = msgspec.json.decode((self.path / _NOTE).read_bytes(), type=Note)
         except FileNotFoundError:
+            self._empty()
             return None
         if note.digest != digest:
             raise ConfigError(
@@ -44,8 +49,17 @@ class RunFolder:
             )
         return note
 
-    def write(self, note: Note) -> None:
+    def _empty(self) -> None:
+        """What came before the note was not begun; its batch must not run beside the next one."""
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != Paths(self.path).server_lock:
+                path.unlink()
+
+    def write(self, batch_id: str, digest: str) -> None:
         """Keep the note; from here on the run can be resumed."""
+        note = Note(digest, batch_id)
         draft = self.path / f"{_NOTE}.draft"
         with draft.open("wb") as file:
             file.write(msgspec.json.encode(note))

@@ -21,6 +21,7 @@ CANNOT_START = 3
 
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_SETTLED = b"s"
 _PATIENCE = 15.0
 _LONG_LIFE = 10.0
 _LONGEST_PAUSE = 5.0
@@ -58,19 +59,39 @@ def start(post: Post) -> None:
     os.execv(sys.executable, command(post))
 
 
-def spawn(post: Post) -> None:
-    """Start a supervisor beside this process, which may then leave."""
-    subprocess.Popen(command(post), stdin=subprocess.DEVNULL, close_fds=False)
+def spawn(post: Post) -> bool:
+    """Start a supervisor beside this process; whether it lived to start its children.
+
+    If so, this process may leave: the new API watches over the new supervisor.
+    Blocks until either is known.
+    """
+    settled_read, settled_write = os.pipe()
+    words = command(post, settled_write)
+    fds = tuple(map(int, words[-2:]))
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, pass_fds=(*fds, post.socket, post.lock)
+    )
+    for fd in fds:
+        os.close(fd)
+    with os.fdopen(settled_read, "rb") as settled:
+        is_settled = settled.read(1) == _SETTLED
+    if not is_settled:
+        process.wait()
+    return is_settled
 
 
-def command(post: Post) -> list[str]:
-    """The command line of a supervisor; the post itself travels through a memory file."""
+def command(post: Post, settled: int | None = None) -> list[str]:
+    """The command line of a supervisor; the post itself travels through a memory file.
+
+    ``settled`` is the descriptor that it tells of its children, if anybody waits.
+    """
     memory = os.memfd_create("batchmill-post", 0)
     os.write(memory, json.dumps(asdict(post)).encode())
     os.lseek(memory, 0, os.SEEK_SET)
     for fd in (memory, post.socket, post.lock):
         os.set_inheritable(fd, True)
-    return [sys.executable, "-m", "batchmill.cli.supervisor", str(memory)]
+    words = [sys.executable, "-m", "batchmill.cli.supervisor", str(memory)]
+    return words if settled is None else [*words, str(settled)]
 
 
 class Supervisor:
@@ -85,9 +106,15 @@ class Supervisor:
         os.set_blocking(self._wake_write, False)
         self._exit_code = 0
 
-    def run(self) -> int:
-        """Supervise until told to stop; the exit code."""
+    def run(self, settled: int | None = None) -> int:
+        """Supervise until told to stop; the exit code.
+
+        ``settled`` is a descriptor to tell once both children are started.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._start_due()
+        if settled is not None:
+            _tell_settled(settled)
         while True:
             self._start_due()
             got = signal.sigtimedwait(_SIGNALS, self._wait())
@@ -174,6 +201,12 @@ class Supervisor:
         sys.stderr.flush()
 
 
+def _tell_settled(fd: int) -> None:
+    with suppress(BrokenPipeError):  # whoever waited is gone
+        os.write(fd, _SETTLED)
+    os.close(fd)
+
+
 def _write_all(fd: int, data: bytes) -> None:
     while data:
         data = data[os.write(fd, data) :]
@@ -187,9 +220,10 @@ def main() -> int:
     """Read the post from the memory file that the command line names, and supervise."""
     with os.fdopen(int(sys.argv[1]), "rb") as memory:
         post = Post(**json.loads(memory.read()))
+    settled = int(sys.argv[2]) if len(sys.argv) > 2 else None
     for fd in (post.socket, post.lock):
         os.set_inheritable(fd, False)
-    return Supervisor(post).run()
+    return Supervisor(post).run(settled)
 
 
 if __name__ == "__main__":

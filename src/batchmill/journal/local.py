@@ -39,7 +39,7 @@ class LocalSegment:
         self._on_durable = on_durable
         self._idle = asyncio.Event()
         self._idle.set()
-        self.broken: OSError | None = None
+        self.broken: Exception | None = None
 
     def mark_sent(self, number: int) -> None:
         """Note that a line is about to be sent; durable with the next group."""
@@ -80,7 +80,7 @@ class LocalSegment:
             faultpoint.passed("segment.before_durable")
             os.fdatasync(self._fd)
             faultpoint.passed("segment.after_durable")
-        except OSError:
+        except Exception:
             os.ftruncate(self._fd, self._size)
             raise
         self._size += len(data)
@@ -100,7 +100,7 @@ class LocalSegment:
         self._pending.insert(0, data)
         self._records[:0] = records
 
-    def give_up(self, size: int, error: OSError) -> None:
+    def give_up(self, size: int, error: Exception) -> None:
         """The disk broke: whoever closes this segment hears of it."""
         self._journal.pending_bytes -= size
         self.broken = error
@@ -201,11 +201,11 @@ class LocalJournal:
         for (segment, data, records), error in zip(groups, errors, strict=True):
             if error is None:
                 segment.settle(len(data), records)
-            elif error.errno in _FULL:
+            elif _is_full(error):
                 self._is_full = True
                 segment.put_back(data, records)
             else:
-                log.error(Fact.JOURNAL_BROKE, errno=error.errno, exc_info=error)
+                log.error(Fact.JOURNAL_BROKE, exc_info=error)
                 segment.give_up(len(data), error)
         self._note_room(was_full=was_full)
 
@@ -234,12 +234,17 @@ def _sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def _write_all(groups: Sequence[tuple[LocalSegment, bytes]]) -> list[OSError | None]:
-    errors: list[OSError | None] = []
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def _write_all(groups: Sequence[tuple[LocalSegment, bytes]]) -> list[Exception | None]:
+    """Write each group; what went wrong with it, whatever it is: the flusher must go on."""
+    errors: list[Exception | None] = []
     for segment, data in groups:
         try:
             segment.write(data)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - the segment's owner hears of it
             errors.append(error)
         else:
             errors.append(None)

@@ -28,6 +28,7 @@ class Intake:
         self._size = 0
         self._tail = b""
         self._head: bytearray | None = bytearray()
+        self._may_have_bom = True
 
     def feed(self, block: bytes) -> None:
         """Check the next block; raises TooLarge and InvalidRequest."""
@@ -59,9 +60,13 @@ class Intake:
 
     def _check_head(self, head: bytearray, *, is_whole: bool) -> None:
         """Judge the first line with content once it is whole, and forget it then."""
-        if head.startswith(_BOM):
+        if self._may_have_bom and head.startswith(_BOM):
             del head[: len(_BOM)]
-        del head[: len(head) - len(head.lstrip(_BLANKS))]
+            self._may_have_bom = False
+        blanks = len(head) - len(head.lstrip(_BLANKS))
+        if blanks:
+            del head[:blanks]
+            self._may_have_bom = False
         end = head.find(b"\n")
         if end < 0 and is_whole:
             end = len(head)

@@ -11,13 +11,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
+from typing import Protocol
 
 from batchmill.domain.batch import Batch
 from batchmill.domain.file import File
 from batchmill.domain.ids import line_id
 from batchmill.domain.limits import MB, Limits
 from batchmill.domain.shards import Shard
-from batchmill.ports import Blobs, Journal, Record, Store
+from batchmill.ports import Blobs, Record, Settled, Store
 from batchmill.service.batches import unknown_batch
 from batchmill.service.caller import Caller
 from batchmill.service.cursor import Cursor, Mark, read_cursor, write_cursor
@@ -26,6 +27,14 @@ from batchmill.service.refusals import is_plausible_id
 from batchmill.service.streams import split_lines
 
 MAX_PAGE_BYTES = 16 * MB
+
+
+class SettledSource(Protocol):
+    """What reading asks of the journal."""
+
+    async def read(self, batch_id: str, index: int) -> Settled:
+        """As ``Journal.read``."""
+        ...
 
 
 class Outcome(StrEnum):
@@ -78,7 +87,7 @@ class Results:
         *,
         store: Store,
         blobs: Blobs,
-        journal: Journal,
+        journal: SettledSource,
         limits: Limits,
         max_page_bytes: int = MAX_PAGE_BYTES,
     ) -> None:

@@ -139,12 +139,15 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
         await asyncio.to_thread(write_progress, dispatcher.progress(), paths.progress)
         await asyncio.to_thread(write_snapshot, metrics, paths.snapshot, now=parts.clock.now())
 
+    async def sweep() -> None:
+        await parts.blobs.sweep_partials()
+        await sweeper.sweep()
+
     beats = (
         Beat(_REPORT_SECONDS, worker.report),
         Beat(_SNAPSHOT_SECONDS, tell),
-        Beat(_SWEEP_SECONDS, sweeper.sweep),
+        Beat(_SWEEP_SECONDS, sweep),
     )
-    await parts.blobs.sweep_partials()
     try:
         yield Engine(dispatcher, beats, parts.clock)
     finally:

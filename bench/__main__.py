@@ -1,0 +1,89 @@
+"""Run the bench: measure, print, and write ``bench/results.md``."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import bulk, efficiency, end_to_end, report
+
+RESULTS = Path(__file__).with_name("results.md")
+IN_FLIGHT = (256, 512)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    rounds: int
+    lines: int
+    engine_lines: int
+    megabytes: int
+
+
+FULL = Size(rounds=3, lines=20_000, engine_lines=10_000, megabytes=500)
+QUICK = Size(rounds=1, lines=5_000, engine_lines=2_560, megabytes=100)
+
+
+def main() -> None:
+    """Measure the parts that are asked for."""
+    parts: dict[str, Callable[[Path, Size], str]] = {
+        "end-to-end": _end_to_end,
+        "efficiency": _efficiency,
+        "bulk": _bulk,
+    }
+    parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller and rougher")
+    parser.add_argument("--only", choices=parts, help="one part; results.md is left alone")
+    asked = parser.parse_args()
+    size = QUICK if asked.quick else FULL
+    chosen = [asked.only] if asked.only else list(parts)
+    with tempfile.TemporaryDirectory(prefix="batchmill-bench-") as folder:
+        texts = [_tell(parts[name], Path(folder) / name, size) for name in chosen]
+    if not asked.only:
+        RESULTS.write_text(_document(texts, size))
+
+
+def _tell(part: Callable[[Path, Size], str], folder: Path, size: Size) -> str:
+    folder.mkdir()
+    text = part(folder, size)
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+    return text
+
+
+def _document(texts: list[str], size: Size) -> str:
+    kind = "a quick run, rough" if size is QUICK else f"medians of {size.rounds} rounds"
+    head = (
+        "# What the bench measured\n\n"
+        f"Written by `./bench/run`: {kind}, on {report.machine()}. "
+        "Ratios hold better than absolute figures.\n"
+    )
+    return "\n".join([head, *texts])
+
+
+def _end_to_end(folder: Path, size: Size) -> str:
+    standings = end_to_end.measure(folder, lines=size.lines, rounds=size.rounds)
+    return (
+        f"## {size.lines:,} lines of {end_to_end.LINE_BYTES} bytes, "
+        f"{end_to_end.SLOTS} in flight\n\n{report.end_to_end(standings)}"
+    )
+
+
+def _efficiency(folder: Path, size: Size) -> str:
+    figures = efficiency.measure(folder, lines=size.engine_lines, in_flight=IN_FLIGHT)
+    return (
+        f"## An engine of {efficiency.SLOTS} slots, {efficiency.LATENCY:g} s a call\n\n"
+        f"{report.efficiency(figures)}"
+    )
+
+
+def _bulk(folder: Path, size: Size) -> str:
+    speeds = bulk.measure(folder, megabytes=size.megabytes, rounds=size.rounds)
+    return f"## A file of {size.megabytes} MB\n\n{report.bulk(speeds)}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The figures as tables of Markdown, and the machine that they were taken on."""
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.bulk import Speed
+from bench.efficiency import Efficiency
+from bench.end_to_end import BATCHMILL, TRANSPORT, WRK, Standing
+
+
+def machine() -> str:
+    """Cores, memory and versions."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return (
+        f"{os.cpu_count()} cores ({_processor()}), {pages / 2**30:.0f} GiB, "
+        f"Linux {platform.release()}, Python {platform.python_version()}, "
+        f"uvloop {version('uvloop')}, aiohttp {version('aiohttp')}"
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+def end_to_end(standings: Sequence[Standing]) -> str:
+    """One row a contender, batchmill as the measure."""
+    ours = next(one for one in standings if one.name == BATCHMILL)
+    rows = [
+        [
+            one.name,
+            f"{one.cpu_us:.1f}",
+            f"{one.cpu_us / ours.cpu_us:.2f}",
+            f"{one.lines_per_second:,.0f}",
+            f"{one.lines_per_second / ours.lines_per_second:.2f}",
+            f"{one.upstream_cpu_us:.1f}",
+        ]
+        for one in standings
+    ]
+    if all(one.name != WRK for one in standings):
+        rows.append([f"{WRK} (not installed)", "", "", "", "", ""])
+    heads = ["", "CPU us/line", "x batchmill", "lines/s", "x batchmill", "upstream CPU us/line"]
+    floor = next(one for one in standings if one.name == TRANSPORT)
+    told = f"batchmill costs {ours.cpu_us / floor.cpu_us:.1f} times its transport alone."
+    return f"{table(heads, rows)}\n{told}\n"
+
+
+def efficiency(figures: Sequence[Efficiency]) -> str:
+    """One row a number of requests in flight."""
+    heads = ["in flight", "lines", "ideal s", "achieved s", "efficiency"]
+    rows = [
+        [
+            str(one.max_in_flight),
+            f"{one.lines:,}",
+            f"{one.ideal:.2f}",
+            f"{one.seconds:.2f}",
+            f"{one.share:.1%}",
+        ]
+        for one in figures
+    ]
+    return table(heads, rows)
+
+
+def bulk(speeds: Sequence[Speed]) -> str:
+    """One row a way of the bytes."""
+    heads = ["", "MB/s", "limit", "limit MB/s", "of the limit", "CPU s/GB"]
+    rows = [
+        [
+            one.what,
+            f"{one.megabytes_per_second:,.0f}",
+            one.limit,
+            f"{one.limit_megabytes_per_second:,.0f}",
+            f"{one.share:.2f}",
+            f"{one.cpu:.2f}",
+        ]
+        for one in speeds
+    ]
+    return table(heads, rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its columns aligned for reading as text too."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    rule = [
+        ("-" * width if at == 0 else "-" * (width - 1) + ":") for at, width in enumerate(widths)
+    ]
+    return "".join(_row(cells, widths) for cells in (heads, rule, *rows))
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+    return f"| {' | '.join(padded)} |\n"

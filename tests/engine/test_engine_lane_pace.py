@@ -1,0 +1,302 @@
+"""A lane over its upstreams: slots, weights, backing off, pauses, probes, and failover."""
+
+import asyncio
+
+import pytest
+from engine_fakes import (
+    GOOD,
+    Gate,
+    Rig,
+    ScriptedTransport,
+    Sent,
+    a_desk,
+    an_upstream,
+    run_rig,
+    settle_down,
+)
+
+from batchmill.engine.lane import Upstream
+from batchmill.ports import FaultKind, Reply, TransportFault
+
+GONE = TransportFault(FaultKind.UNREACHABLE)
+
+
+def busy(status: int, retry_after: float | None = None) -> Reply:
+    return Reply(status, b'{"error":{}}', retry_after)
+
+
+class Switch:
+    """A behaviour that can be changed while the lane runs."""
+
+    def __init__(self, what: Reply | Exception) -> None:
+        self.what = what
+
+    async def __call__(self, one: Sent) -> Reply:
+        await asyncio.sleep(0)
+        if isinstance(self.what, Exception):
+            raise self.what
+        return self.what
+
+
+def test_no_more_than_max_in_flight_are_sent_at_once_and_no_fewer() -> None:
+    gate = Gate()
+    transport = ScriptedTransport(gate)
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        desk.offer(rig.lane, *range(1, 21))
+        await settle_down()
+        assert transport.in_flight == 3
+        for _ in range(20):
+            gate.open(1)
+            await settle_down(5)
+        assert sorted(desk.numbers) == list(range(1, 21))
+        assert transport.most_in_flight == 3
+
+    asyncio.run(run_rig([an_upstream(transport, 3)], test))
+
+
+def test_the_next_shards_lines_take_the_slots_that_this_one_leaves() -> None:
+    gate = Gate()
+    transport = ScriptedTransport(gate)
+
+    async def test(rig: Rig) -> None:
+        first, second = a_desk(index=0), a_desk(index=1)
+        first.offer(rig.lane, 1, 2, 3)
+        second.offer(rig.lane, 11, 12)
+        await settle_down()
+        gate.open(1)
+        await settle_down()
+        assert transport.in_flight == 2
+        gate.open(1)
+        await settle_down()
+        assert len(first.numbers) == 2, "one line of the first shard is still out"
+        assert {sent.key for sent in transport.sent} >= {second.job(11).id}
+
+    asyncio.run(run_rig([an_upstream(transport, 2)], test))
+
+
+def test_wanted_counts_what_is_queued_and_what_was_promised() -> None:
+    gate = Gate()
+
+    async def test(rig: Rig) -> None:
+        assert rig.lane.wanted() == 8
+        rig.lane.promised = 3
+        assert rig.lane.wanted() == 5
+        desk = a_desk()
+        desk.offer(rig.lane, *range(1, 7))
+        await settle_down()
+        assert rig.lane.wanted() == 3, "four are in flight, two are queued"
+
+    asyncio.run(run_rig([an_upstream(ScriptedTransport(gate), 4)], test))
+
+
+def test_a_lane_without_upstreams_wants_nothing() -> None:
+    async def test(rig: Rig) -> None:
+        assert rig.lane.wanted() == 0
+
+    asyncio.run(run_rig([], test))
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(1.0, (4, 4)), (3.0, (6, 2))])
+def test_lines_are_shared_by_weight(weight: float, expected: tuple[int, int]) -> None:
+    one, two = ScriptedTransport(Gate()), ScriptedTransport(Gate())
+    upstreams = [
+        Upstream("one", one, max_in_flight=50, weight=weight),
+        Upstream("two", two, max_in_flight=50),
+    ]
+
+    async def test(rig: Rig) -> None:
+        a_desk().offer(rig.lane, *range(1, 9))
+        await settle_down()
+        assert (one.in_flight, two.in_flight) == expected
+
+    asyncio.run(run_rig(upstreams, test))
+
+
+def test_a_full_upstream_leaves_lines_to_the_other() -> None:
+    one, two = ScriptedTransport(Gate()), ScriptedTransport(Gate())
+    upstreams = [
+        Upstream("one", one, max_in_flight=2, weight=100.0),
+        Upstream("two", two, max_in_flight=3),
+    ]
+
+    async def test(rig: Rig) -> None:
+        a_desk().offer(rig.lane, *range(1, 11))
+        await settle_down()
+        assert (one.in_flight, two.in_flight) == (2, 3)
+
+    asyncio.run(run_rig(upstreams, test))
+
+
+def test_an_unreachable_upstream_pauses_its_lines_and_costs_them_nothing() -> None:
+    switch = Switch(GONE)
+    transport = ScriptedTransport(switch)
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        desk.offer(rig.lane, *range(1, 31))
+        await settle_down()
+        assert len(transport.sent) == 4, "after the first refusals nothing is sent"
+        assert rig.reading("batchmill_upstream_up", upstream="up") == 0.0
+        waits = []
+        for probe in range(8):
+            waits.append(await rig.clock.skip())
+            await settle_down()
+            assert len(transport.sent) == 5 + probe, "one line asks after each pause"
+        assert waits == [0.375, 0.75, 1.5, 3.0, 6.0, 12.0, 22.5, 22.5]
+        assert desk.numbers == []
+        switch.what = GOOD
+        await rig.clock.skip()
+        await settle_down(200)
+        assert sorted(desk.numbers) == list(range(1, 31))
+        assert all(record.ok for record in desk.segment.records)
+        assert rig.reading("batchmill_upstream_up", upstream="up") == 1.0
+
+    asyncio.run(run_rig([an_upstream(transport, 4)], test))
+
+
+def test_a_pause_ends_although_the_timer_fires_early() -> None:
+    """Event loops round; without a second look the lane would stand still for good."""
+    switch = Switch(GONE)
+    transport = ScriptedTransport(switch)
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        desk.offer(rig.lane, 1)
+        [wait] = await rig.clock.until_asleep(1)
+        switch.what = GOOD
+        rig.clock.advance(wait - 0.0004)
+        for _, sleeper in rig.clock._sleepers:
+            sleeper.set_result(None)
+        await settle_down()
+        assert desk.numbers == []
+        assert await rig.clock.skip() == pytest.approx(0.0004)
+        await settle_down()
+        assert desk.numbers == [1]
+
+    asyncio.run(run_rig([an_upstream(transport)], test))
+
+
+def test_a_storm_of_503_is_taken_for_down_without_burning_attempts() -> None:
+    switch = Switch(busy(503))
+    transport = ScriptedTransport(switch)
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        desk.offer(rig.lane, *range(1, 101))
+        await settle_down(300)
+        early = len(transport.sent)
+        assert rig.upstreams[0].pace.is_down
+        for _ in range(12):
+            await rig.clock.skip()
+            await settle_down()
+        assert desk.numbers == []
+        assert len(transport.sent) < early + 20
+        switch.what = GOOD
+        while len(desk.numbers) < 100:
+            await rig.clock.skip()
+            await settle_down(100)
+        assert all(record.ok for record in desk.segment.records)
+
+    asyncio.run(run_rig([an_upstream(transport, 16)], test))
+
+
+def test_one_line_that_is_always_answered_503_does_not_hold_up_the_others() -> None:
+    """Down, the upstream is asked with another line each time."""
+    state = {"down": True}
+
+    async def behave(one: Sent) -> Reply:
+        await asyncio.sleep(0)
+        return busy(503) if state["down"] or b"poison" in one.body else GOOD
+
+    transport = ScriptedTransport(behave)
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        rig.lane.offer(desk.job(1, b'{"model":"m","x":"poison"}'))
+        desk.offer(rig.lane, *range(2, 21))
+        await settle_down(300)
+        assert rig.upstreams[0].pace.is_down
+        state["down"] = False
+        for _ in range(60):
+            await rig.clock.skip()
+            await settle_down(100)
+            if len(desk.numbers) == 20:
+                break
+        good = {record.number for record in desk.segment.records if record.ok}
+        assert good == set(range(2, 21))
+        assert {record.number for record in desk.segment.records if not record.ok} == {1}
+
+    asyncio.run(run_rig([an_upstream(transport, 4)], test))
+
+
+def test_the_other_upstream_takes_over_at_once() -> None:
+    dead, alive = ScriptedTransport(Switch(GONE)), ScriptedTransport(Switch(GOOD))
+    upstreams = [
+        Upstream("dead", dead, max_in_flight=4, weight=10.0),
+        Upstream("alive", alive, max_in_flight=4),
+    ]
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        desk.offer(rig.lane, *range(1, 41))
+        await settle_down(300)
+        assert sorted(desk.numbers) == list(range(1, 41))
+        assert len(dead.sent) <= 4
+        assert len(alive.sent) == 40
+        assert not rig.upstreams[1].pace.is_down
+
+    asyncio.run(run_rig(upstreams, test))
+
+
+def test_rejections_lower_the_pace_and_successes_raise_it_to_the_ceiling_again() -> None:
+    gate = Gate()
+    transport = ScriptedTransport(gate)
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        desk.offer(rig.lane, *range(1, 11))
+        await settle_down()
+        assert transport.in_flight == 10
+        gate.open(10, busy(429, 5.0))
+        await settle_down()
+        pace = rig.upstreams[0].pace
+        assert pace.limit == 7, "one cut for the whole round"
+        assert not pace.is_down
+        while len(rig.clock.waits) > 0:
+            await rig.clock.skip()
+            await settle_down()
+        assert transport.in_flight == 7
+        desk.offer(rig.lane, *range(11, 200))
+        for _ in range(100):
+            gate.open(1)
+            await settle_down(5)
+        assert rig.upstreams[0].pace.limit == 10
+        assert transport.in_flight == 10
+
+    asyncio.run(run_rig([an_upstream(transport, 10)], test))
+
+
+def test_the_slots_that_a_growing_pace_gives_are_filled_from_the_queue() -> None:
+    """Also when nothing new is offered, as at the end of a batch."""
+    gate = Gate()
+    transport = ScriptedTransport(gate)
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        desk.offer(rig.lane, *range(1, 101))
+        await settle_down()
+        for _ in range(12):
+            gate.open(None, busy(429, 0.0))
+            rig.clock.advance(1.0)
+            await settle_down()
+        assert rig.upstreams[0].pace.limit == 1
+        for _ in range(90):
+            gate.open(1)
+            await settle_down(5)
+            limit = rig.upstreams[0].pace.limit
+            assert transport.in_flight >= min(limit, 100 - len(desk.numbers) - len(rig.clock.waits))
+        assert rig.upstreams[0].pace.limit == 8
+
+    asyncio.run(run_rig([an_upstream(transport, 8)], test))
