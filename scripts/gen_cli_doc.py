@@ -11,7 +11,7 @@ from gen_marker import ROOT, write
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from batchmill.cli.main import app
+from batchmill.cli.main import make_app
 
 PAGE = ROOT / "docs" / "reference" / "cli.md"
 WIDTH = 92
@@ -38,7 +38,7 @@ A file name `-` is standard input or standard output. Settings and variables of 
 
 def render() -> str:
     """The whole page."""
-    return "\n".join([INTRODUCTION, *(_section(words) for words in _commands(get_command(app)))])
+    return "\n".join([INTRODUCTION, *(_section(words) for words in _commands(get_command(make_app())))])
 
 
 def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -52,7 +52,10 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         """Move on, and wake whose time has come."""
-        self._now += seconds
+        self._move_to(self._now + seconds)
+
+    def _move_to(self, now: float) -> None:
+        self._now = now
         for at, sleeper in list(self._sleepers):
             if at <= self._now and not sleeper.done():
                 sleeper.set_result(None)
@@ -67,7 +70,7 @@ class FakeClock:
     async def skip(self) -> float:
         """Wait until somebody sleeps, and move on to the first one's end; by how much it was."""
         wait = (await self.until_asleep(1))[0]
-        self.advance(wait)
+        self._move_to(min(at for at, _ in self._sleepers))
         return wait
 
 
