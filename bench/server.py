@@ -80,7 +80,7 @@ class Batchmill:
     def wait_for(self, batch_id: str) -> dict[str, Any]:
         """The batch when it is at its end; raises unless every line succeeded."""
         while True:
-            batch = self._json("GET", f"/batches/{batch_id}")
+            batch: dict[str, Any] = self._json("GET", f"/batches/{batch_id}")
             if batch["status"] == "completed" and not batch["request_counts"]["failed"]:
                 return batch
             if batch["status"] not in {"validating", "in_progress", "finalizing"}:
@@ -150,7 +150,8 @@ def upload(address: Address, target: str, path: Path) -> tuple[int, bytes]:
     length = len(HEAD) + path.stat().st_size + len(TAIL)
     head = (
         f"POST {target} HTTP/1.1\r\nHost: {address.host}:{address.port}\r\nConnection: close\r\n"
-        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {length}\r\n\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
+        f"Content-Length: {length}\r\n\r\n"
     )
     with _connect(address) as connection, path.open("rb") as file:
         connection.sendall(head.encode() + HEAD)
