@@ -8,6 +8,7 @@ which it would be what is measured. Prints its port, and runs until SIGTERM.
 import asyncio
 import json
 import signal
+from typing import cast
 
 import uvloop
 
@@ -38,13 +39,13 @@ HEAD_END = b"\r\n\r\n"
 class Answerer(asyncio.Protocol):
     """One connection: as many answers as whole requests have come."""
 
+    _transport: asyncio.WriteTransport
+
     def __init__(self) -> None:
         self._held = b""
-        self._transport: asyncio.WriteTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         data = self._held + data if self._held else data

@@ -50,7 +50,18 @@ async def read_description() -> Json:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.model_validate({"data": {"dir": Path(folder)}})
         async with open_parts(settings) as parts:
-            return describe(make_app(settings, parts, lambda: None))
+            return _inlined(describe(make_app(settings, parts, lambda: None)))
+
+
+def _inlined(spec: Json) -> Json:
+    """The description with lists of allowed values where they are used, not as objects."""
+    schemas = spec["components"]["schemas"]
+    for name in [name for name, schema in schemas.items() if "properties" not in schema]:
+        schema = json.dumps(schemas.pop(name))
+        ref = json.dumps({"$ref": f"#/components/schemas/{name}"})
+        spec = json.loads(json.dumps(spec).replace(ref, schema))
+        schemas = spec["components"]["schemas"]
+    return spec
 
 
 # --- operations ---
@@ -99,7 +110,8 @@ def _body(body: Json | None) -> str:
     ((media, content),) = body["content"].items()
     schema = content["schema"]
     if "$ref" in schema:
-        example = json.dumps(content["example"], indent=2)
+        (sample, *_) = content["examples"].values()
+        example = json.dumps(sample["value"], indent=2)
         return f"Body: `{media}`, {_type(schema)}.\n\n```json\n{example}\n```\n"
     required = set(schema.get("required", ()))
     rows = [

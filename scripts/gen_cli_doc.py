@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gen_marker import ROOT, write
+from typer import Typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -38,7 +39,9 @@ A file name `-` is standard input or standard output. Settings and variables of 
 
 def render() -> str:
     """The whole page."""
-    return "\n".join([INTRODUCTION, *(_section(words) for words in _commands(get_command(make_app())))])
+    app = make_app()
+    sections = (_section(app, words) for words in _commands(get_command(app)))
+    return "\n".join([INTRODUCTION, *sections])
 
 
 def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -50,7 +53,7 @@ def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, 
             yield (*words, name)
 
 
-def _section(words: tuple[str, ...]) -> str:
+def _section(app: Typer, words: tuple[str, ...]) -> str:
     result = CliRunner().invoke(
         app,
         [*words, "--help"],

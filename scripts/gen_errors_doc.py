@@ -76,7 +76,13 @@ def validation_errors() -> list[tuple[LineError, str]]:
         if inspect.signature(value).return_annotation is LineError
     ]
     makers.sort(key=lambda maker: maker.__code__.co_firstlineno)
-    return [(_make(maker), inspect.getdoc(maker) or "") for maker in makers]
+    return [(_make(maker), _sentence(maker)) for maker in makers]
+
+
+def _sentence(maker: Callable[..., LineError]) -> str:
+    """The maker's docstring without what only a programmer asks for, behind the semicolon."""
+    told = (inspect.getdoc(maker) or "").partition(";")[0].replace("``", "`")
+    return f"{told.rstrip('.')}."
 
 
 def _make(maker: Callable[..., LineError]) -> LineError:

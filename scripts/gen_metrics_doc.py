@@ -2,11 +2,14 @@
 """Fills the lists of docs/how-to/monitoring.md: the metrics, and the facts of the log.
 
 Run it after a change to ``batchmill/telemetry``; a test fails while the page
-is stale. A metric that nothing feeds yet is not offered to a reader.
+is stale. A metric that nothing feeds, or a fact that nobody tells, is not
+offered to a reader.
 """
 
 import re
 from dataclasses import fields
+from functools import cache
+from textwrap import fill as wrap
 
 from gen_marker import ROOT, fill, table, write
 from prometheus_client import Counter, Gauge, Histogram
@@ -23,7 +26,13 @@ Metric = Counter | Gauge | Histogram
 def render() -> str:
     """The whole page, its lists filled anew."""
     text = fill(PAGE, "metrics", _metrics())
-    return fill(PAGE, "facts", ", ".join(f"`{fact}`" for fact in Fact), text=text)
+    told = ", ".join(f"`{fact}`" for fact in told_facts())
+    return fill(PAGE, "facts", wrap(told, 100), text=text)
+
+
+def told_facts() -> list[Fact]:
+    """Every fact that some code writes; the supervisor, which imports nothing, says it in full."""
+    return [fact for fact in Fact if re.search(rf'Fact\.{fact.name}\b|"{fact}"', _source())]
 
 
 def fed_metrics() -> list[Metric]:
@@ -42,8 +51,15 @@ def _all() -> list[tuple[str, Metric]]:
 
 
 def _is_fed(name: str) -> bool:
-    use = re.compile(rf"\bmetrics\.{name}\b")
-    return any(use.search(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("*.py"))
+    return re.search(rf"metrics\.{name}\b", _source()) is not None
+
+
+@cache
+def _source() -> str:
+    """All code but that which defines facts and metrics."""
+    paths = (path for path in SOURCE.rglob("*.py") if path.parent.name != "telemetry")
+    own = SOURCE / "telemetry" / "metrics.py"
+    return "\n".join(path.read_text(encoding="utf-8") for path in (*paths, own))
 
 
 def _metrics() -> str:

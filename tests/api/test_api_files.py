@@ -321,6 +321,8 @@ def test_an_unknown_cursor_is_not_found_rather_than_the_first_page(tmp_path: Pat
         ("create_after=yesterday", 400),
         ("create_before=20251301", 400),
         ("unknown=1", 200),
+        ("after=%00", 400),
+        ("purpose=%00", 400),
         ("after=", 200),
     ],
 )

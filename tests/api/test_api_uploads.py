@@ -300,7 +300,39 @@ def test_an_upload_ends_with_its_hour(tmp_path: Path) -> None:
     run(main())
 
 
-def test_an_upload_that_was_cancelled_meanwhile_takes_neither_part_nor_file(
+def before(house: House, monkeypatch: pytest.MonkeyPatch, name: str, first: Any) -> None:
+    """Do ``first`` once, just before a step of the uploads' store."""
+    step = getattr(house.store.uploads, name)
+
+    async def both(*values: Any) -> Any:
+        monkeypatch.setattr(house.store.uploads, name, step)
+        await first()
+        return await step(*values)
+
+    monkeypatch.setattr(house.store.uploads, name, both)
+
+
+@pytest.mark.parametrize("step", ["complete", "add_part"])
+def test_an_upload_that_is_cancelled_meanwhile_takes_neither_part_nor_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    async def main() -> None:
+        async with open_house(tmp_path) as house:
+            upload = await begin(house)
+            ids = await add_parts(house, upload, WHOLE)
+            path = f"/v1/uploads/{upload}/cancel"
+            before(house, monkeypatch, step, lambda: house.client.post(path))
+            answer = await (
+                complete(house, upload, ids) if step == "complete" else add(house, upload, b"x")
+            )
+            assert answer.status_code == 400
+            assert "is cancelled" in fault(answer)["message"]
+            assert house.stored_bytes() == []
+
+    run(main())
+
+
+def test_an_upload_that_is_cancelled_while_its_parts_are_joined_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
@@ -308,16 +340,41 @@ def test_an_upload_that_was_cancelled_meanwhile_takes_neither_part_nor_file(
             upload = await begin(house)
             ids = await add_parts(house, upload, WHOLE)
             rows = house.store.uploads
-            real = rows.complete, rows.add_part
+            parts = rows.parts
 
-            async def cancel_first(method: Any, *values: Any) -> Any:
+            async def parts_then_cancel(upload_id: str) -> Any:
+                found = await parts(upload_id)
+                monkeypatch.setattr(rows, "parts", parts)
                 await house.client.post(f"/v1/uploads/{upload}/cancel")
-                return await method(*values)
+                return found
 
-            monkeypatch.setattr(rows, "complete", lambda *v: cancel_first(real[0], *v))
-            completed = await complete(house, upload, ids)
-            assert "is cancelled" in fault(completed)["message"]
+            monkeypatch.setattr(rows, "parts", parts_then_cancel)
+            answer = await complete(house, upload, ids)
+            assert answer.status_code == 400
+            assert "is cancelled" in fault(answer)["message"]
             assert house.stored_bytes() == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("step", ["complete", "parts"])
+def test_two_completions_at_once_make_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    async def main() -> None:
+        async with open_house(tmp_path) as house:
+            upload = await begin(house)
+            ids = await add_parts(house, upload, WHOLE)
+            done: list[Any] = []
+
+            async def overtake() -> None:
+                done.append(as_object(await complete(house, upload, ids)))
+
+            before(house, monkeypatch, step, overtake)
+            second = as_object(await complete(house, upload, ids))
+            assert second == done[0]
+            assert len(as_object(await house.client.get("/v1/files"))["data"]) == 1
+            assert len(house.stored_bytes()) == 1
 
     run(main())
 

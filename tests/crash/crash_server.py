@@ -35,6 +35,7 @@ class Server:
         self._order = folder / "order"
         self._mark = uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
+        self._known: set[psutil.Process] = set()
         self.client = httpx2.Client()
         self._config.write_text(_configuration(upstream_url, engine))
 
@@ -79,10 +80,14 @@ class Server:
 
     def kill_all(self) -> None:
         """Cut the power: every process is killed, and is gone when this returns."""
-        while processes := self.processes():
-            for process in processes:
-                _kill(process)
+        wait_until(self._kill_those_left, "every process is gone")
         self._forget()
+
+    def _kill_those_left(self) -> bool:
+        processes = self.processes()
+        for process in processes:
+            _kill(process)
+        return not processes
 
     def _forget(self) -> int | None:
         """Reap the process that ``start`` made, and let go of its pipe."""
@@ -97,8 +102,11 @@ class Server:
     # --- its processes ---
 
     def processes(self) -> list[psutil.Process]:
-        """Every process that is alive."""
-        return list(find_marked(self._mark))
+        """Every process that is alive, those included that are on their way out."""
+        # A process that is being torn down has lost its mark, but not yet its locks.
+        self._known = {process for process in self._known if _is_alive(process)}
+        self._known.update(find_marked(self._mark))
+        return list(self._known)
 
     def roles(self) -> list[str]:
         """What its processes are, sorted; ``start`` is one that is not yet a supervisor."""
@@ -117,9 +125,14 @@ class Server:
         """Kill one process, which is gone when this returns."""
         process = self.the(role)
         _kill(process)
-        if self._process is not None and self._process.pid == process.pid:
-            self._process.wait()
         wait_until(lambda: not _is_alive(process), f"the {role} is gone")
+
+    def kill_any(self, role: str) -> None:
+        """Kill whatever there is of a role now; the dead are gone when this returns."""
+        doomed = [one for one in self.processes() if _role_of(one) == role]
+        for process in doomed:
+            _kill(process)
+        wait_until(lambda: not any(map(_is_alive, doomed)), f"every {role} is gone")
 
     # --- fault points ---
 

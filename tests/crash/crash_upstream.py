@@ -42,6 +42,11 @@ class Upstream:
         """How many requests have come."""
         return self._ask(lambda: self._mock.stats.requests)
 
+    def wait_for_more(self, requests: int) -> None:
+        """Return when so many more requests have come than had by now."""
+        goal = self.requests() + requests
+        self.wait_until(lambda stats: stats.requests >= goal)
+
     def wait_until(self, holds: Callable[[Stats], bool]) -> None:
         self._await(self._mock.wait_until(holds))
 

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from engine_fakes import DAY, FakeClock
 
+from batchmill.blobs import LocalBlobs
 from batchmill.config import EngineSettings, ModelSettings, Settings, UpstreamSettings
 from batchmill.domain import ids
 from batchmill.domain.batch import Batch, Event, Status, advance
@@ -31,7 +32,6 @@ from batchmill.wiring.parts import Parts, open_parts
 PLENTY = Quota(files=10**6, bytes=10**15)
 CHAT = "/v1/chat/completions"
 FULL = StorageFull("The disk is full; make room.")
-JOURNAL = "journal."
 
 
 class Script:
@@ -40,6 +40,7 @@ class Script:
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.finished = 0
         self._orders: dict[str, list[Exception]] = {}
         self._more = asyncio.Event()
 
@@ -56,8 +57,13 @@ class Script:
             raise self._orders[name].pop(0)
 
     def tell(self) -> None:
-        """Something has happened: those who wait look again."""
+        """A call has ended: those who wait look again."""
+        self.finished += 1
         self._more.set()
+
+    async def until_finished(self, calls: int) -> None:
+        """Return when so many calls have ended in all."""
+        await self.until(lambda: self.finished >= calls)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Return when ``holds`` after a call, or at once."""
@@ -115,6 +121,7 @@ class House:
 
     settings: Settings
     parts: Parts
+    rows: Store
     clock: FakeClock
     script: Script
     engine: Engine
@@ -190,19 +197,19 @@ class House:
         return after
 
     async def get(self, batch: Batch) -> Batch:
-        found = await self.store.batches.get(batch.account, batch.id)
+        found = await self.rows.batches.get(batch.account, batch.id)
         assert found is not None
         return found
 
     async def until(self, batch: Batch, *statuses: Status) -> Batch:
         """The batch, as soon as it has one of these statuses (or any terminal one)."""
         while True:
+            seen = self.script.finished
             found = await self.get(batch)
             if found.status in statuses or (not statuses and found.status.is_terminal):
                 return found
             assert not (self._running and self._running.done()), "the engine has ended"
-            seen = self.script.calls.total()
-            await self.script.until(lambda: self.script.calls.total() > seen)
+            await self.script.until_finished(seen + 1)
 
     # --- what came of it ---
 
@@ -264,10 +271,12 @@ def settings_for(folder: Path, urls: Sequence[str], **options: Any) -> Settings:
         )
     ]
     top = {name: options.pop(name) for name in ("profile", "mixed_models") if name in options}
+    limits = {name: options.pop(name) for name in ("max_line_bytes",) if name in options}
     engine = {"sync_interval": 0.001, "shard_lines": 10, "poll_interval": 1.0, **options}
     return Settings(
         data={"dir": str(folder)},  # type: ignore[arg-type]
         models=tuple(models),
+        limits=limits,  # type: ignore[arg-type]
         engine=EngineSettings(**engine),
         **top,
     )
@@ -280,15 +289,15 @@ async def open_house(
     """A house in ``folder``; may be opened again there, as after a restart."""
     settings, script = settings_for(folder, urls, **options), Script()
     clock = clock or FakeClock()
-    async with open_parts(settings) as parts:
+    async with open_parts(settings) as real:
         parts = replace(
-            parts,
+            real,
             clock=clock,
-            store=cast("Store", Proxy(parts.store, "", script)),
-            blobs=Proxy(parts.blobs, "blobs", script),
+            store=cast("Store", Proxy(real.store, "", script)),
+            blobs=cast("LocalBlobs", Proxy(real.blobs, "blobs", script)),
         )
         async with open_engine(settings, parts) as engine:
-            house = House(settings, parts, clock, script, engine)
+            house = House(settings, parts, real.store, clock, script, engine)
             if start:
                 house.start()
             try:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from engine_fakes import T0
-from engine_house import CHAT, House, a_line, open_house, some_lines
+from engine_house import House, a_line, open_house, some_lines
 
 from batchmill.config import ModelSettings, UpstreamSettings
 from batchmill.domain.batch import Counts, Status
 from batchmill.domain.ids import line_id
 from batchmill.domain.limits import Profile
-from batchmill.upstream.mock import MockUpstream, Script as Upstream
+from batchmill.upstream.mock import MockUpstream
+from batchmill.upstream.mock import Script as Upstream
 from batchmill.upstream.mock.script import Fault
 
 Test = Callable[[House, MockUpstream], Coroutine[Any, Any, None]]
@@ -136,7 +137,12 @@ def test_lines_that_fail_at_first_succeed_in_the_end(tmp_path: Path, fault: Faul
 
 def test_a_file_with_faults_fails_with_all_of_them_and_nothing_is_sent(tmp_path: Path) -> None:
     async def test(house: House, mock: MockUpstream) -> None:
-        lines = [a_line(1), b"{not json", a_line(1), {**a_line(4), "url": "/v1/embeddings"}]
+        lines: list[Any] = [
+            a_line(1),
+            b"{not json",
+            a_line(1),
+            {**a_line(4), "url": "/v1/embeddings"},
+        ]
         failed = await house.until(await house.submit(lines))
         assert failed.status is Status.FAILED
         assert [(error.code, error.line) for error in failed.errors] == [
@@ -250,7 +256,7 @@ def test_the_nearer_deadline_goes_first(tmp_path: Path) -> None:
             behind = await house.get(late)
             assert behind.status is Status.IN_PROGRESS
             await house.until(late)
-            order = [key for key in mock.hits]
+            order = list(mock.hits)
             first = {line_id(soon.id, n) for n in range(1, 31)}
             ranks = [rank for rank, key in enumerate(order) if key in first]
             assert sum(ranks) / len(ranks) < len(order) / 2
@@ -299,6 +305,5 @@ def test_a_batch_on_the_test_endpoint_is_answered_by_the_test_model(tmp_path: Pa
         output, _ = await house.results(done)
         assert {line["response"]["body"]["usage"]["total_tokens"] for line in output} == {26}
         assert mock.stats.requests == 0
-        assert CHAT != url
 
     run(tmp_path, test)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from batchmill.api import faults, samples, wire
 from batchmill.api.bodies import Patience, read_json
 from batchmill.api.docs import Success, json_body, operation
-from batchmill.api.routes import add_get, caller_of
+from batchmill.api.routes import add_get, caller_of, given
 from batchmill.api.times import read_after, read_before
 from batchmill.domain.batch import Status
 from batchmill.domain.errors import InvalidRequest
@@ -74,9 +74,9 @@ class BatchRoutes:
         """A page of batches."""
         query = BatchQuery(
             limit=limit,
-            after=after or None,
-            name_contains=ds_name or None,
-            input_file_ids=_read_inputs(input_file_ids or ""),
+            after=given(after, "after"),
+            name_contains=given(ds_name, "ds_name"),
+            input_file_ids=_read_inputs(given(input_file_ids, "input_file_ids") or ""),
             statuses=_read_statuses(",".join(status or ())),
             created_after=read_after(create_after, self._zone),
             created_before=read_before(create_before, self._zone),

@@ -16,7 +16,7 @@ from batchmill.api.errors import envelope
 from batchmill.api.expiry import read_expiry
 from batchmill.api.multipart import FormRule, receive_form
 from batchmill.api.ranges import Span, Unsatisfiable, is_unchanged, wanted_span
-from batchmill.api.routes import add_get, caller_of
+from batchmill.api.routes import add_get, caller_of, given
 from batchmill.api.times import read_after, read_before
 from batchmill.domain.file import File
 from batchmill.domain.limits import Limits
@@ -78,8 +78,8 @@ class FileRoutes:
         """A page of files."""
         query = FileQuery(
             limit=limit,
-            after=after or None,
-            purpose=purpose or None,
+            after=given(after, "after"),
+            purpose=given(purpose, "purpose"),
             descending=order == "desc",
             created_after=read_after(create_after, self._zone),
             created_before=read_before(create_before, self._zone),

@@ -311,7 +311,7 @@ class Dispatcher:
             run = self._runs[chosen.batch_id]
             shard = run.waiting.popleft()
             for model in shard.models:
-                room[model] -= shard.lines
+                room[model] = self._room(room, model) - shard.lines
             run.served = self._turn
             self._turn += 1
             picked.append((run, shard))

@@ -88,8 +88,8 @@ class Lane:
         self._clock = clock
         self._jitter = jitter
         self._metrics = metrics
-        self._settled_ok = metrics.lines_settled.labels(model=model, outcome="completed")
-        self._settled_bad = metrics.lines_settled.labels(model=model, outcome="failed")
+        self._completed = 0
+        self._failed = 0
         self._ready: deque[Job] = deque()
         self._resting: dict[Job, asyncio.Task[None]] = {}
         self._slots: set[asyncio.Task[None]] = set()
@@ -119,7 +119,11 @@ class Lane:
             active.end(job)
 
     def observe(self) -> None:
-        """Show how many requests are in flight now."""
+        """Bring the metrics up to date: to count a line there costs more than to queue it."""
+        settled = self._metrics.lines_settled
+        settled.labels(model=self.model, outcome="completed").inc(self._completed)
+        settled.labels(model=self.model, outcome="failed").inc(self._failed)
+        self._completed = self._failed = 0
         for upstream in self._upstreams:
             self._metrics.in_flight.labels(upstream=upstream.name).set(upstream.in_flight)
 
@@ -137,11 +141,11 @@ class Lane:
 
     def _choose(self) -> Upstream | None:
         """The least loaded upstream that may take a line now."""
-        now = self._clock.now()
         best: Upstream | None = None
         for one in self._upstreams:
-            may = one.in_flight < (one.pace.limit if not one.pace.pauses else one.pace.allowed(now))
-            if may and (best is None or one.load() < best.load()):
+            pace = one.pace
+            limit = pace.allowed(self._clock.now()) if pace.pauses else pace.limit
+            if one.in_flight < limit and (best is None or one.load() < best.load()):
                 best = one
         return best
 
@@ -277,12 +281,13 @@ class Lane:
             return
         line = output_line(job.id, job.custom_id, answer)
         ok = answer.is_success
-        (self._settled_ok if ok else self._settled_bad).inc()
+        self._completed += ok
+        self._failed += not ok
         job.active.settle(job, Record(job.number, ok, answer.usage if ok else ZERO, line))
 
     def _settle_unanswered(self, job: Job, message: str) -> None:
         line = error_line(job.id, job.custom_id, code=UPSTREAM_CODE, message=message)
-        self._settled_bad.inc()
+        self._failed += 1
         job.active.settle(job, Record(job.number, False, ZERO, line))
 
     def _retry(self, job: Job, again: Again, *, reason: str) -> None:

@@ -14,20 +14,21 @@ from batchmill.domain.usage import ZERO, Usage
 from batchmill.ports import Record
 
 _SENT = b"s "
-_NO_USAGE = b" 0 0 0 0 "
+_NO_USAGE = [b"0"] * 4
 
 
 def encode_record(record: Record) -> bytes:
     """The journal line of a settled line."""
-    usage = record.usage
-    numbers = (
-        _NO_USAGE
-        if usage is ZERO
-        else b" %d %d %d %d " % (usage.input, usage.output, usage.cached, usage.reasoning)
+    usage, line = record.usage, record.line
+    head = b"%c %d %d %d %d %d " % (
+        b"o" if record.ok else b"e",
+        record.number,
+        usage.input,
+        usage.output,
+        usage.cached,
+        usage.reasoning,
     )
-    head = b"%c %d" % (b"o" if record.ok else b"e", record.number)
-    text = b"".join((head, numbers, record.line))
-    return b"%08x %b\n" % (crc32(text), text)
+    return b"".join((b"%08x " % crc32(line, crc32(head)), head, line, b"\n"))
 
 
 def encode_sent(number: int) -> bytes:
@@ -56,6 +57,6 @@ def _decode_record(line: bytes) -> Record:
     text = line[9:-1]
     if int(line[:8], 16) != crc32(text):
         raise ValueError("torn")
-    kind, number, used_in, used_out, cached, reasoning, rest = text.split(b" ", 6)
-    usage = Usage(int(used_in), int(used_out), int(cached), int(reasoning))
+    kind, number, *used, rest = text.split(b" ", 6)
+    usage = ZERO if used == _NO_USAGE else Usage(*map(int, used))
     return Record(int(number), kind == b"o", usage, rest)

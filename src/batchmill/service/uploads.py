@@ -15,7 +15,7 @@ from batchmill.domain import ids
 from batchmill.domain.errors import InvalidRequest, NotFound, StorageFull
 from batchmill.domain.file import File, Purpose, Upload, UploadPart, UploadStatus
 from batchmill.domain.limits import Limits
-from batchmill.ports import Blobs, BlobWriter, Clock, QuotaReached, Store
+from batchmill.ports import BlobMissing, Blobs, BlobWriter, Clock, QuotaReached, Store
 from batchmill.service.caller import Caller
 from batchmill.service.drafts import Draft, begin_draft
 from batchmill.service.files import FileSpec, check_spec, label, new_file, quota
@@ -89,6 +89,7 @@ class Uploads:
             raise too_large(self._limits.max_file_bytes, param="bytes")
         upload = self._new_upload(caller, spec)
         await self._rows.add(upload)
+        _log.info(Fact.UPLOAD_STARTED, upload_id=upload.id, bytes=upload.bytes)
         return UploadState(upload)
 
     def _new_upload(self, caller: Caller, spec: UploadSpec) -> Upload:
@@ -151,7 +152,10 @@ class Uploads:
         parts = _pick(await self._rows.parts(upload.id), part_ids)
         _check_total(upload, parts)
         async with begin_draft(self._blobs, self._limits) as draft:
-            await self._join(parts, draft, md5)
+            try:
+                await self._join(parts, draft, md5)
+            except BlobMissing:
+                return await self._ended_meanwhile(caller, upload.id)
             return await self._close_with_file(caller, upload, draft)
 
     async def _join(self, parts: Sequence[UploadPart], draft: Draft, md5: str | None) -> None:
@@ -180,13 +184,16 @@ class Uploads:
             raise
         if not was_pending:
             await self._blobs.delete(file.blob)
-            return await self._completed_by_another(caller, upload.id)
-        _log.info(Fact.FILE_STORED, file_id=file.id, bytes=file.bytes)
+            return await self._ended_meanwhile(caller, upload.id)
+        _log.info(Fact.UPLOAD_COMPLETED, upload_id=upload.id, file_id=file.id, bytes=file.bytes)
         await self._drop_parts(upload.id)
         return UploadState(done, file)
 
-    async def _completed_by_another(self, caller: Caller, upload_id: str) -> UploadState:
+    async def _ended_meanwhile(self, caller: Caller, upload_id: str) -> UploadState:
+        """What another request made of the upload: the same file, or none."""
         state = await self.retrieve(caller, upload_id)
+        if state.upload.status is UploadStatus.PENDING:
+            raise BlobMissing(upload_id)
         if state.upload.status is not UploadStatus.COMPLETED:
             _require_pending(state.upload)
         return state
@@ -197,6 +204,7 @@ class Uploads:
         if upload.status is not UploadStatus.CANCELLED:
             cancelled = replace(_require_pending(upload), status=UploadStatus.CANCELLED)
             if await self._rows.close(cancelled):
+                _log.info(Fact.UPLOAD_CANCELLED, upload_id=upload.id)
                 await self._drop_parts(upload.id)
                 return UploadState(cancelled)
             upload = (await self.retrieve(caller, upload_id)).upload
