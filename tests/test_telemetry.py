@@ -249,12 +249,10 @@ def sample(text: bytes, name: str, **labels: str) -> float:
 def test_metrics_are_counted_in_their_own_registry() -> None:
     first, second = http_metrics(), http_metrics()
     first.requests.labels("GET", "/v1/files", "200").inc()
-    first.upload_bytes.inc(7)
     text = render(first.registry)
     labels = {"method": "GET", "route": "/v1/files", "status": "200"}
     assert sample(text, "batchmill_http_requests_total", **labels) == 1
-    assert sample(text, "batchmill_upload_bytes_total") == 7
-    assert sample(render(second.registry), "batchmill_upload_bytes_total") == 0
+    assert b"batchmill_http_requests_total{" not in render(second.registry)
 
 
 def test_the_engines_numbers_reach_the_other_process_through_a_file(tmp_path: Path) -> None:

@@ -67,6 +67,12 @@ class FakeClock:
             await self._changed.wait()
         return self.waits
 
+    async def until_waiting(self, low: float, high: float) -> None:
+        """Return when somebody sleeps for more than ``low`` and at most ``high`` seconds."""
+        while not any(low < wait <= high for wait in self.waits):
+            self._changed.clear()
+            await self._changed.wait()
+
     async def skip(self) -> float:
         """Wait until somebody sleeps, and move on to the first one's end; by how much it was."""
         wait = (await self.until_asleep(1))[0]

@@ -44,12 +44,15 @@ def test_a_cancelled_batch_waits_for_what_is_in_flight_and_sends_nothing_more(
     tmp_path: Path,
 ) -> None:
     async def main() -> None:
-        async with open_mock() as (mock, url), open_house(tmp_path, url, max_in_flight=4) as house:
+        async with (
+            open_mock() as (mock, url),
+            open_house(tmp_path, url, max_in_flight=4, cancel_grace=77.0) as house,
+        ):
             mock.hold()
             batch = await house.submit(some_lines(30))
             await mock.wait_until(lambda stats: stats.held == 4)
             await house.cancel(batch)
-            await house.script.until(lambda: house.clock.waits[-1] > 50.0)
+            await house.clock.until_waiting(70.0, 77.0)
             mock.release()
             done = await house.until(batch)
             assert (done.status, done.counts) == (Status.CANCELLED, Counts(30, 4, 26))
@@ -67,15 +70,14 @@ def test_after_the_grace_what_is_still_in_flight_is_aborted(tmp_path: Path) -> N
     async def main() -> None:
         async with (
             open_mock() as (mock, url),
-            open_house(tmp_path, url, max_in_flight=4, cancel_grace=60.0) as house,
+            open_house(tmp_path, url, max_in_flight=4, cancel_grace=77.0) as house,
         ):
             mock.hold()
             batch = await house.submit(some_lines(10))
             await mock.wait_until(lambda stats: stats.held == 4)
             await house.cancel(batch)
-            while not any(wait > 59.0 for wait in house.clock.waits):
-                await asyncio.sleep(0)
-            house.clock.advance(59.9)
+            await house.clock.until_waiting(70.0, 77.0)
+            house.clock.advance(76.9)
             await settle_down()
             assert (await house.get(batch)).status is Status.CANCELLING
             assert mock.stats.aborted == 0
@@ -104,7 +106,7 @@ def test_a_batch_that_is_cancelled_before_its_plan_has_no_lines(tmp_path: Path) 
 
 def test_a_cancel_while_the_file_is_planned_wins(tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_mock() as (mock, url), open_house(tmp_path, url) as house:
+        async with open_mock() as (_, url), open_house(tmp_path, url) as house:
             batch = await house.submit(some_lines(5))
             await house.script.until(lambda: house.script.calls["blobs.read"] > 0)
             # The plan's compare-and-swap meets the cancel, or the cancel meets the plan.
@@ -219,8 +221,7 @@ def test_the_deadline_cuts_the_grace_of_a_cancel_short(tmp_path: Path) -> None:
             batch = await house.submit(some_lines(10), window=20.0)
             await mock.wait_until(lambda stats: stats.held == 4)
             await house.cancel(batch)
-            while not any(wait > 10.0 and wait <= 20.0 for wait in house.clock.waits):
-                await asyncio.sleep(0)
+            await house.clock.until_waiting(10.0, 20.0)
             house.clock.advance(20.0)
             done = await house.until(batch)
             assert (done.status, done.counts) == (Status.CANCELLED, Counts(10, 0, 10))
@@ -243,8 +244,7 @@ def test_a_stop_waits_for_what_is_in_flight_and_the_next_start_sends_only_the_re
                 batch = await house.submit(some_lines(35))
                 await mock.wait_until(lambda stats: stats.held == 4)
                 stopping = asyncio.create_task(house.stop())
-                while not any(wait > 29.0 for wait in clock.waits):
-                    await asyncio.sleep(0)
+                await clock.until_waiting(29.0, 30.0)
                 mock.release()
                 await stopping
                 assert (mock.stats.requests, mock.stats.aborted) == (4, 0)

@@ -89,7 +89,6 @@ class _Exchange:
         self.request_id = request_id
         self.status = 0
         self._send = send
-        self._is_head = scope["method"] == "HEAD"
 
     @property
     def route(self) -> str:
@@ -100,6 +99,4 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             MutableHeaders(scope=message)["x-request-id"] = self.request_id
-        elif self._is_head:
-            message["body"] = b""
         await self._send(message)

@@ -61,7 +61,9 @@ _STRICT = msgspec.json.Decoder(_Body)
 _LOOSE = msgspec.json.Decoder(_LooseBody)
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):  # a Struct: made once a line, at a fifth of the cost
+class Answer(
+    msgspec.Struct, frozen=True, gc=False
+):  # a Struct: made once a line, at a fifth of the cost
     """A judged answer: acceptable with its usage, or at fault with the reason.
 
     ``body`` is a JSON object on one line; for an answer at fault it is None

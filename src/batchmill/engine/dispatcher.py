@@ -8,7 +8,7 @@ to waiting, its journal kept.
 
 import asyncio
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,7 +21,7 @@ from batchmill.engine.delivery import Deliverer
 from batchmill.engine.planning import Planner
 from batchmill.engine.rate import Rate
 from batchmill.ports import BlobMissing, Clock, Cluster, Progress, ShardEnd, ShardRun, Store
-from batchmill.telemetry import Fact, get_logger
+from batchmill.telemetry import EngineMetrics, Fact, get_logger
 
 log = get_logger()
 
@@ -118,6 +118,17 @@ class Dispatcher:
             batch_id: Progress(places.get(batch_id), run.rate.lines_per_second)
             for batch_id, run in self._runs.items()
         }
+
+    def observe(self, metrics: EngineMetrics) -> None:
+        """Show how many batches and shards there are, by status."""
+        statuses = Counter(run.batch.status for run in self._runs.values())
+        for status in Status:
+            if not status.is_terminal:
+                metrics.batches.labels(status=status).set(statuses[status])
+        waiting = sum(len(run.waiting) for run in self._runs.values())
+        running = sum(len(run.running) for run in self._runs.values())
+        metrics.shards.labels(status=ShardStatus.WAITING).set(waiting)
+        metrics.shards.labels(status=ShardStatus.RUNNING).set(running)
 
     # --- the beat ---
 

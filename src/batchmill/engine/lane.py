@@ -88,6 +88,8 @@ class Lane:
         self._clock = clock
         self._jitter = jitter
         self._metrics = metrics
+        for one in self._upstreams:
+            metrics.upstream_up.labels(upstream=one.name).set(1)
         self._completed = 0
         self._failed = 0
         self._ready: deque[Job] = deque()

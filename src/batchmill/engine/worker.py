@@ -82,6 +82,7 @@ class LocalWorker:
 
     async def run(self, run: ShardRun) -> ShardEnd:
         """Run a shard to its end. Raises BlobMissing, OSError, ShardBroken, StorageFull."""
+        log.debug(Fact.SHARD_STARTED, **_names(run))
         promise = Promise([self._lane_of(model) for model in run.shard.models], run.shard.lines)
         try:
             before = await self._journal.read(run.shard.batch_id, run.shard.index)
@@ -116,6 +117,7 @@ class LocalWorker:
         faultpoint.passed("shard.before_closed")
         await self._shards.close(tally)
         faultpoint.passed("shard.after_closed")
+        log.debug(Fact.SHARD_CLOSED, **_names(active.run))
         return ShardEnd.FINISHED
 
     # --- feeding ---
@@ -205,3 +207,8 @@ class LocalWorker:
 async def _all_over(actives: Iterable[ActiveShard]) -> None:
     for active in actives:
         await active.over.wait()
+
+
+def _names(run: ShardRun) -> dict[str, str | int]:
+    shard = run.shard
+    return {"batch_id": shard.batch_id, "shard": shard.index, "attempt": shard.attempt}

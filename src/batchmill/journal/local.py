@@ -214,7 +214,10 @@ class LocalJournal:
             self._roomy.clear()
             if not was_full:
                 log.error(Fact.STORAGE_FULL, fault="journal")
-        elif self.pending_bytes <= self._max_pending:
+            return
+        if was_full:
+            log.info(Fact.STORAGE_FREED, fault="journal")
+        if self.pending_bytes <= self._max_pending:
             self._roomy.set()
 
 

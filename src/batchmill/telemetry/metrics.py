@@ -17,7 +17,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _HEAD = b"\n# HELP "
 _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
-_SYNC_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,6 @@ class HttpMetrics:
     registry: CollectorRegistry
     requests: Counter  # method, route, status
     request_seconds: Histogram  # route
-    upload_bytes: Counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,6 @@ class EngineMetrics:
     upstream_up: Gauge  # upstream: 1 or 0
     shards: Gauge  # status
     batches: Gauge  # status
-    journal_sync_seconds: Histogram
     snapshot_time: Gauge
 
 
@@ -64,7 +61,6 @@ def http_metrics() -> HttpMetrics:
             buckets=_REQUEST_BUCKETS,
             registry=own,
         ),
-        upload_bytes=Counter("batchmill_upload_bytes", "Bytes of stored uploads", registry=own),
     )
 
 
@@ -87,12 +83,6 @@ def engine_metrics() -> EngineMetrics:
         upstream_up=gauge("upstream_up", "Whether an upstream takes requests", "upstream"),
         shards=gauge("shards", "Shards of unfinished batches", "status"),
         batches=gauge("batches", "Unfinished batches", "status"),
-        journal_sync_seconds=Histogram(
-            "batchmill_journal_sync_seconds",
-            "Time to make a group of results durable",
-            buckets=_SYNC_BUCKETS,
-            registry=own,
-        ),
         snapshot_time=gauge("engine_snapshot_time_seconds", "When the engine last told its state"),
     )
 

@@ -8,6 +8,7 @@ package that holds them, which would ask for more than they need.
 import asyncio
 import gc
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,4 +82,8 @@ def _start(weights: Path) -> Any:
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * CONTEXT_TOKENS
     params.verbosity = _QUIET
+    # Its threads wait for each other by spinning: with as many as there are
+    # cores, whatever else runs on the machine slows them down several times.
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     return xllamacpp.Server(params)

@@ -136,6 +136,7 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
 
     async def tell() -> None:
         lanes.observe()
+        dispatcher.observe(metrics)
         await asyncio.to_thread(write_progress, dispatcher.progress(), paths.progress)
         await asyncio.to_thread(write_snapshot, metrics, paths.snapshot, now=parts.clock.now())
 
