@@ -217,7 +217,7 @@ def test_a_first_line_that_is_not_json_is_refused_before_the_rest_comes(tmp_path
         async with open_house(tmp_path) as house:
 
             async def body() -> AsyncIterator[bytes]:
-                yield file_part(b"id,text\n" + b"1,a\n" * 200_000)
+                yield file_part(b"id,text\n" + b"1,a\n" * 400_000)
                 raise AssertionError("the rest was read")
 
             answer = await house.client.post("/v1/files", headers=KIND, content=body())

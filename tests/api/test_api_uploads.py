@@ -1,6 +1,7 @@
 """Uploads through the door: parts in any order, every way to end, every limit."""
 
 import hashlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from api_house import LINE, NOON, House, as_object, fault, open_house, run
 from openai.types import Upload
 from openai.types.uploads import UploadPart
 
-from batchmill.domain.limits import Limits
+from batchmill.domain.limits import MB, Limits
 
 WHOLE = LINE * 30
 THIRD = len(WHOLE) // 3
@@ -171,6 +172,24 @@ def test_a_part_is_bounded(tmp_path: Path, size: int, status: int) -> None:
             answer = await add(house, await begin(house), b"x" * size)
             assert answer.status_code == status
             assert len(house.stored_bytes()) == (1 if status == 200 else 0)
+
+    run(main())
+
+
+def test_a_part_that_is_cut_off_leaves_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_house(tmp_path) as house:
+            path = f"/v1/uploads/{await begin(house, bytes=9 * MB)}/parts"
+
+            async def cut_off() -> AsyncIterator[bytes]:
+                yield b'--b\r\nContent-Disposition: form-data; name="data"; filename="x"\r\n\r\n'
+                for _ in range(3):
+                    yield b"x" * MB
+
+            kind = {"content-type": "multipart/form-data; boundary=b"}
+            answer = await house.client.post(path, headers=kind, content=cut_off())
+            assert fault(answer)["code"] == "truncated_body"
+            assert house.stored_bytes() == []
 
     run(main())
 

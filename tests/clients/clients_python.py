@@ -1,4 +1,4 @@
-"""The official Python client as the tests use it: strict about every answer, its requests counted."""
+"""The official Python client as the tests use it: strict about answers, its requests counted."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager

@@ -1,7 +1,7 @@
-"""A started server for clients: ``batchmill serve`` in processes of its own, a scripted upstream here.
+"""A started server for clients: ``batchmill serve`` in processes of its own.
 
-The upstream runs on a thread of the tests' process, so that a test can hold its
-answers back. Nothing here knows any client.
+Its scripted upstream runs on a thread of the tests' process, so that a test can
+hold answers back. Nothing here knows any client.
 """
 
 import asyncio

@@ -11,6 +11,8 @@ from clients_server import DEADLINE, PAUSE, Server
 from openai import AsyncOpenAI, ConflictError, NotFoundError
 from openai.types import Batch
 
+pytest_plugins = ["clients_fixtures"]
+
 BATCHES = 4
 
 

@@ -14,6 +14,8 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 from pydantic import BaseModel
 
+pytest_plugins = ["clients_fixtures"]
+
 DAY = 24 * 3600
 COUNT = 10
 
@@ -85,6 +87,20 @@ def test_lines_that_fail_stand_in_the_error_file_with_the_upstreams_answer(serve
     assert batch.request_counts.model_dump() == {"total": 3, "completed": 2, "failed": 1}
 
 
+LINE_ENDS = "\u2028\u2029\u0085"
+
+
+@pytest.mark.xfail(reason="answers are spliced with these characters as they are")
+def test_an_answer_with_the_line_ends_of_unicode_is_one_line_to_every_client(
+    server: Server,
+) -> None:
+    """Some clients split results with ``str.splitlines``, which takes these for line ends."""
+    with connect(server) as client:
+        batch = run(client, line("one", chat(f"before{LINE_ENDS}after")))
+        output = output_of(client, batch)
+    assert contents(output.values()) == [f"You said: before{LINE_ENDS}after"]
+
+
 def test_a_batch_whose_lines_all_fail_is_completed_without_an_output_file(server: Server) -> None:
     with connect(server) as client:
         batch = run(client, refused("one") + refused("two"))
@@ -130,9 +146,7 @@ def test_answers_of_each_endpoint_fit_the_clients_types(server: Server, url: Any
     kind, body = BODIES[url]
     with connect(server) as client:
         file = upload(client, line("one", body, url))
-        made = client.batches.create(
-            input_file_id=file.id, endpoint=url, completion_window="24h"
-        )
+        made = client.batches.create(input_file_id=file.id, endpoint=url, completion_window="24h")
         output = output_of(client, wait_for_end(client, made.id))
     kind.model_validate_json(json.dumps(output["one"]["response"]["body"]), strict=True)
 

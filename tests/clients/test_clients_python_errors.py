@@ -8,6 +8,8 @@ from clients_python import Requests, begin, connect, run, upload
 from clients_server import Server
 from openai import APIStatusError, BadRequestError, ConflictError, NotFoundError, OpenAI
 
+pytest_plugins = ["clients_fixtures"]
+
 UNKNOWN_BATCH = "batch_00000000-0000-4000-8000-000000000000"
 UNKNOWN_FILE = "file-batch-000000000000000000000000"
 
@@ -18,7 +20,7 @@ def create(client: OpenAI, **fields: Any) -> None:
         "endpoint": "/v1/chat/completions",
         "completion_window": "24h",
     }
-    client.batches.create(**{**asked, **fields})  # type: ignore[arg-type]
+    client.batches.create(**{**asked, **fields})
 
 
 @pytest.mark.parametrize("verb", ["retrieve", "cancel"])
@@ -33,10 +35,10 @@ def test_an_unknown_batch_is_not_found(server: Server, verb: str) -> None:
 
 @pytest.mark.parametrize("verb", ["retrieve", "content", "delete"])
 def test_an_unknown_file_is_not_found(server: Server, verb: str) -> None:
-    with connect(server) as client:
-        with pytest.raises(NotFoundError, match=f"No such File object: {UNKNOWN_FILE}") as e:
-            getattr(client.files, verb)(UNKNOWN_FILE)
-    assert e.value.param == "id"
+    with connect(server) as client, pytest.raises(NotFoundError) as caught:
+        getattr(client.files, verb)(UNKNOWN_FILE)
+    assert f"No such File object: {UNKNOWN_FILE}" in caught.value.message
+    assert caught.value.param == "id"
 
 
 def test_an_unknown_cursor_is_not_found(server: Server) -> None:

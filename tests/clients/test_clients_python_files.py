@@ -11,6 +11,8 @@ from clients_server import Server
 from openai import BadRequestError, ConflictError, NotFoundError
 from openai.types import FileObject
 
+pytest_plugins = ["clients_fixtures"]
+
 HOUR = 3600
 MONTH = 30 * 24 * HOUR
 CONTENT = chat_file(3)
@@ -27,9 +29,7 @@ def test_a_file_goes_up_and_comes_back_byte_for_byte(server: Server) -> None:
 
 def test_the_object_of_a_file_has_every_field_that_the_client_knows(server: Server) -> None:
     with connect(server) as client:
-        answer = client.files.with_raw_response.create(
-            file=("in.jsonl", CONTENT), purpose="batch"
-        )
+        answer = client.files.with_raw_response.create(file=("in.jsonl", CONTENT), purpose="batch")
     assert set(FileObject.model_fields) <= set(answer.http_response.json())
 
 
@@ -43,7 +43,7 @@ def test_a_file_is_processed_when_its_upload_answers(server: Server) -> None:
 
 
 def test_a_path_is_uploaded_under_its_own_name(server: Server, tmp_path: Path) -> None:
-    path = tmp_path / "Anfragen – größer.jsonl"
+    path = tmp_path / "Anfragen, größer.jsonl"
     path.write_bytes(CONTENT)
     with connect(server) as client:
         file = client.files.create(file=path, purpose="batch")

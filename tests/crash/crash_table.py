@@ -1,21 +1,27 @@
-"""The table of fault points: one row for each point and each way to die there.
+"""The figures of a cut at a fault point, as a test records them and as a page shows them."""
 
-The tests print it and check only that its rows hold; the documentation keeps a
-copy, which ``scripts/gen_crash_table.py`` renews.
-"""
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass
-from typing import Any
+from batchmill.faultpoint import POINTS
 
 PROPERTY = "crash_row"
 KILLED = {"process": "the process", "group": "the whole server"}
-_HEAD = ("fault point", "killed", "settled before", "sent again", "in the files", "holds")
+COLUMNS = [
+    "fault point",
+    "killed",
+    "lines",
+    "settled before",
+    "sent again",
+    "in the files, once",
+    "all promises held",
+]
 
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one cut: figures in lines."""
+    """What came of one cut; the figures are lines."""
 
     point: str
     way: str
@@ -23,23 +29,28 @@ class Row:
     sent_again: int
     delivered: int
 
-    def to_json(self) -> dict[str, Any]:
-        """The row as a test reports it."""
-        return asdict(self)
+    def dump(self) -> str:
+        """The row as a test records it."""
+        return json.dumps(asdict(self))
 
 
-def render(rows: Iterable[Row], order: Sequence[str]) -> str:
-    """The rows as a table in Markdown, in the order of the points."""
-    ranked = sorted(rows, key=lambda row: (order.index(row.point), row.way))
-    cells = [
-        (f"`{point}`", KILLED[way], str(settled), str(again), str(delivered), "yes")
-        for point, way, settled, again, delivered in map(astuple, ranked)
+def load_row(text: str) -> Row:
+    """The row that a test recorded."""
+    return Row(**json.loads(text))
+
+
+def cells_of(rows: Iterable[Row], lines: int) -> list[list[str]]:
+    """The rows as a page shows them, in the order of the points."""
+    ranked = sorted(rows, key=lambda row: (POINTS.index(row.point), row.way != "process"))
+    return [
+        [
+            f"`{row.point}`",
+            KILLED[row.way],
+            str(lines),
+            str(row.settled),
+            str(row.sent_again),
+            str(row.delivered),
+            "yes",
+        ]
+        for row in ranked
     ]
-    widths = [max(map(len, column)) for column in zip(_HEAD, *cells, strict=True)]
-    lines = [_join(_HEAD, widths), _join(tuple("-" * width for width in widths), widths)]
-    return "\n".join([*lines, *(_join(row, widths) for row in cells)]) + "\n"
-
-
-def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-    return f"| {' | '.join(padded)} |"

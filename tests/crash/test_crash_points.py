@@ -4,7 +4,7 @@ One server is used for all points, as its operator would: what an earlier cut
 left behind is there when the next one comes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def cuts() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("point", "way"), list(cuts()))
 def test_nothing_is_lost_repeated_or_mixed_up_when_the_power_is_cut(
-    house: House, point: str, way: str, record_property: Callable[[str, object], None]
+    house: House, point: str, way: str, request: pytest.FixtureRequest
 ) -> None:
     trial = house.trial(f"{point}-{way}")
     run = cut_upload if point.startswith("upload.") else cut
@@ -114,7 +114,7 @@ def test_nothing_is_lost_repeated_or_mixed_up_when_the_power_is_cut(
     assert read_all_files(house.server.client)
     total = batch["request_counts"]["total"]
     row = Row(point, way, len(evidence.settled), len(trial.sent_again()), total)
-    record_property(PROPERTY, row.to_json())
+    request.node.user_properties.append((PROPERTY, row.dump()))
 
 
 def test_the_journals_of_ended_batches_are_swept(house: House) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from io import BytesIO
@@ -18,6 +17,8 @@ from batchmill.domain.catalog import Catalog
 from batchmill.domain.limits import Limits, Profile
 from batchmill.domain.lines import LineRules
 
+pytest_plugins = ["docs_servers"]
+
 _DEADLINE = 240
 _BORDER = "=== end of a block ==="
 
@@ -25,7 +26,6 @@ RUNNABLE = [page for page in PAGES if any(block.mark == "run" for block in block
 
 
 @pytest.mark.xdist_group("docs")
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the pages use curl")
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
 def test_marked_blocks_run(page: Path, tmp_path: Path, server_url: str, upstream_url: str) -> None:
     """Every block that is marked so runs, in order, in a folder of its own."""

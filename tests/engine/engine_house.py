@@ -41,6 +41,7 @@ class Script:
         self.calls: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.finished = 0
+        self._gates: dict[str, asyncio.Event] = {}
         self._orders: dict[str, list[Exception]] = {}
         self._more = asyncio.Event()
 
@@ -48,9 +49,17 @@ class Script:
         """The next ``times`` calls of ``name`` (``batches.plan``, ``writer.commit``) raise."""
         self._orders.setdefault(name, []).extend([error] * times)
 
-    def meet(self, name: str) -> None:
+    def hold(self, name: str) -> asyncio.Event:
+        """Calls of ``name`` begin and wait until the event that is returned is set."""
+        self._gates[name] = asyncio.Event()
+        return self._gates[name]
+
+    async def meet(self, name: str) -> None:
         """A call begins."""
         self.calls[name] += 1
+        if name in self._gates:
+            self._more.set()
+            await self._gates[name].wait()
         if self._orders.get(name):
             self.failed[name] += 1
             self.tell()
@@ -89,7 +98,7 @@ class Proxy:
 
     def _wrap(self, target: Callable[..., Coroutine[Any, Any, Any]], name: str) -> Any:
         async def call(*args: Any, **options: Any) -> Any:
-            self._script.meet(name)
+            await self._script.meet(name)
             result = await target(*args, **options)
             self._script.tell()
             return Proxy(result, "writer", self._script) if name == "blobs.create" else result
@@ -98,7 +107,7 @@ class Proxy:
 
     def _wrap_stream(self, target: Callable[..., AsyncIterator[bytes]], name: str) -> Any:
         async def stream(*args: Any, **options: Any) -> AsyncIterator[bytes]:
-            self._script.meet(name)
+            await self._script.meet(name)
             async for chunk in target(*args, **options):
                 yield chunk
 

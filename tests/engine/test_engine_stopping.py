@@ -9,7 +9,7 @@ import pytest
 from engine_fakes import T0, FakeClock, settle_down
 from engine_house import House, open_house, some_lines
 
-from batchmill.domain.batch import Batch, Counts, Status
+from batchmill.domain.batch import Batch, Counts, Event, Status, advance
 from batchmill.domain.ids import line_id
 from batchmill.upstream.mock import MockUpstream
 from batchmill.upstream.mock import Script as Upstream
@@ -106,14 +106,51 @@ def test_a_batch_that_is_cancelled_before_its_plan_has_no_lines(tmp_path: Path) 
 
 def test_a_cancel_while_the_file_is_planned_wins(tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_mock() as (_, url), open_house(tmp_path, url) as house:
+        async with open_mock() as (mock, url), open_house(tmp_path, url) as house:
+            let_go = house.script.hold("batches.plan")
             batch = await house.submit(some_lines(5))
-            await house.script.until(lambda: house.script.calls["blobs.read"] > 0)
-            # The plan's compare-and-swap meets the cancel, or the cancel meets the plan.
+            await house.script.until(lambda: house.script.calls["batches.plan"] > 0)
             await house.cancel(batch)
+            let_go.set()
+            done = await house.until(batch)
+            assert (done.status, done.counts) == (Status.CANCELLED, Counts())
+            assert mock.stats.requests == 0
+            assert await house.store.shards.of_batch(batch.id) == []
+
+    asyncio.run(main())
+
+
+def test_a_cancel_while_a_shard_is_handed_out_is_not_overlooked(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_mock() as (mock, url), open_house(tmp_path, url) as house:
+            let_go = house.script.hold("shards.claim")
+            batch = await house.submit(some_lines(30))
+            await house.script.until(lambda: house.script.calls["shards.claim"] > 0)
+            mock.hold()
+            await house.cancel(batch)
+            let_go.set()
+            mock.release()
             done = await house.until(batch)
             assert done.status is Status.CANCELLED
-            assert done.counts.total in (0, 5)
+            assert done.counts.total == 30
+            await house.results(done)
+
+    asyncio.run(main())
+
+
+def test_a_cancel_while_the_last_line_settles_goes_one_way_or_the_other(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_mock() as (_, url), open_house(tmp_path, url) as house:
+            let_go = house.script.hold("batches.move")
+            batch = await house.submit(some_lines(3))
+            await house.script.until(lambda: house.script.calls["batches.move"] > 0)
+            # The dispatcher is about to say that all is settled; the cancel comes first.
+            before = await house.get(batch)
+            after = advance(before, Event.CANCEL_REQUESTED, house.clock.now())
+            assert await house.rows.batches.move(before, after)
+            let_go.set()
+            done = await house.until(batch)
+            assert (done.status, done.counts) == (Status.CANCELLED, Counts(3, 3, 0))
             await house.results(done)
 
     asyncio.run(main())

@@ -7,6 +7,7 @@ is written to the file that CLIENT_GUARD_LOG names, so that a test can see it.
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost", "", None}
@@ -24,7 +25,7 @@ def check(host: Any) -> None:
     name = host.decode() if isinstance(host, bytes) else host
     if name in LOOPBACK or name == socket.gethostname():
         return
-    with open(os.environ["CLIENT_GUARD_LOG"], "a") as log:
+    with Path(os.environ["CLIENT_GUARD_LOG"]).open("a") as log:
         log.write(f"{name}\n")
     raise ConnectionRefusedError(f"The test lets nothing leave this machine; {name} was asked for.")
 

@@ -1,4 +1,4 @@
-"""bespokelabs-curator: a data set of prompts through a batch; prints what it made of the answers."""
+"""bespokelabs-curator: prompts through a batch; prints what it made of the answers."""
 
 import json
 import sys
@@ -9,12 +9,12 @@ from bespokelabs import curator  # type: ignore[import-not-found,unused-ignore]
 COUNT = 5
 
 
-def main(model: str, **more: Any) -> dict[str, Any]:
+def main(model: str) -> dict[str, Any]:
     poet = curator.LLM(
         model_name=model,
         backend="openai",
         batch=True,
-        backend_params={"batch_check_interval": 1, "batch_size": 3, **more},
+        backend_params={"batch_check_interval": 1, "batch_size": 3},
     )
     made = poet([f"word {at}" for at in range(COUNT)])
     rows = getattr(made, "dataset", made)

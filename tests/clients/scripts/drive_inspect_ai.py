@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from inspect_ai import Task, eval  # type: ignore[import-not-found,unused-ignore]
+import inspect_ai  # type: ignore[import-not-found,unused-ignore]
 from inspect_ai.dataset import Sample  # type: ignore[import-not-found,unused-ignore]
 from inspect_ai.model import BatchConfig  # type: ignore[import-not-found,unused-ignore]
 from inspect_ai.scorer import includes  # type: ignore[import-not-found,unused-ignore]
@@ -15,8 +15,8 @@ COUNT = 6
 def evaluate(model: str, **model_args: Any) -> dict[str, Any]:
     """Every sample is answered with an echo, so that every sample is right."""
     samples = [Sample(input=f"word {at}", target=f"You said: word {at}") for at in range(COUNT)]
-    (log,) = eval(
-        Task(dataset=samples, scorer=includes()),
+    (log,) = inspect_ai.eval(
+        inspect_ai.Task(dataset=samples, scorer=includes()),
         model=model,
         model_args=model_args,
         batch=BatchConfig(size=COUNT, send_delay=60, tick=0.2),
@@ -28,13 +28,11 @@ def evaluate(model: str, **model_args: Any) -> dict[str, Any]:
         "error": str(log.error) if log.error else None,
         "answers": [one.output.completion for one in log.samples or []],
         "accuracy": log.results.scores[0].metrics["accuracy"].value if log.results else None,
-        "tokens": {name: used.total_tokens for name, used in log.stats.model_usage.items()},
+        "tokens": sum(used.total_tokens for used in log.stats.model_usage.values()),
     }
 
 
 if __name__ == "__main__":
-    answers = {
-        "chat": evaluate(sys.argv[1], responses_api=False),
-        "responses": evaluate(sys.argv[1], responses_api=True),
-    }
+    model, endpoint = sys.argv[1:]
+    answers = evaluate(model, responses_api=endpoint == "responses")
     sys.stdout.write("\n" + json.dumps(answers))

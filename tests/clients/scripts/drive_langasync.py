@@ -21,24 +21,29 @@ from langchain_openai import ChatOpenAI  # type: ignore[import-not-found,unused-
 COUNT = 4
 
 
-async def main(model: str) -> dict[str, Any]:
+def chain(model: str, settings: Any) -> Any:
+    prompt = ChatPromptTemplate.from_messages([("user", "Say {word}, please.")])
+    return batch_chain(prompt | ChatOpenAI(model=model) | StrOutputParser(), settings)
+
+
+async def finish(model: str) -> dict[str, Any]:
     settings = LangasyncSettings()
     settings.batch_poll_interval = 0.2
-    prompt = ChatPromptTemplate.from_messages([("user", "Say {word}, please.")])
-    chain = batch_chain(prompt | ChatOpenAI(model=model) | StrOutputParser(), settings)
-    job = await chain.submit([{"word": f"word {at}"} for at in range(COUNT)])
+    job = await chain(model, settings).submit([{"word": f"word {at}"} for at in range(COUNT)])
     found = [result async for result in BatchPoller(settings).wait_all()]
-    late = await chain.submit([{"word": "never"}] * COUNT)
-    cancelled = await late.cancel()
     return {
         "same": [one.job_id for one in found] == [job.job_id],
         "status": found[0].status_info.status.value,
         "counts": [found[0].status_info.total, found[0].status_info.completed],
         "results": found[0].results,
-        "cancelled": cancelled,
     }
 
 
+async def cancel(model: str) -> dict[str, Any]:
+    job = await chain(model, LangasyncSettings()).submit([{"word": "never"}] * COUNT)
+    return {"cancelled": await job.cancel()}
+
+
 if __name__ == "__main__":
-    answers = asyncio.run(main(sys.argv[1]))
-    sys.stdout.write("\n" + json.dumps(answers))
+    wanted = cancel if sys.argv[2:] == ["cancel"] else finish
+    sys.stdout.write("\n" + json.dumps(asyncio.run(wanted(sys.argv[1]))))

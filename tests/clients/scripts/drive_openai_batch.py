@@ -1,4 +1,4 @@
-"""openai-batch: its library to the end, and its command line in two steps; prints what came back."""
+"""openai-batch: its library to the end, its command line in two steps; prints what came back."""
 
 import json
 import sys
@@ -64,9 +64,9 @@ def read(path: str) -> list[Any]:
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def main(path: str, url: str, key: str) -> dict[str, Any]:
+def main(path: str, url: str, key: str, model: str) -> dict[str, Any]:
     return {
-        "library": by_library(url, key, "gpt-4o-mini"),
+        "library": by_library(url, key, model),
         "command line": by_command_line(path, url, key),
     }
 

@@ -1,4 +1,8 @@
-"""Servers that the client tests share: one of each profile, for as long as the tests run."""
+"""Servers that the client tests share: one of each profile, for as long as the tests run.
+
+A plugin that each module names in ``pytest_plugins``, so that the type checker
+meets no second module of the name ``conftest``.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +13,7 @@ from clients_server import Server, serve
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All on one process of the test runner: they share servers and hold their upstream."""
     for item in items:
