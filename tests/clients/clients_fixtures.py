@@ -5,20 +5,9 @@ meets no second module of the name ``conftest``.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from clients_server import Server, serve
-
-HERE = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All on one process of the test runner: they share servers and hold their upstream."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("clients"))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import pytest
 from clients_server import DEADLINE, MODEL, Server
 
 pytest_plugins = ["clients_fixtures"]
-
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 MODULES = Path(__file__).parent / "node" / "node_modules"

@@ -8,7 +8,6 @@ import pytest
 from clients_server import Server
 
 pytest_plugins = ["clients_fixtures"]
-
 TESTS = Path(__file__).parent / "node"
 NODE = Path(__file__).parents[2] / ".venv-clients" / "node" / "bin" / "node"
 LIMIT = 300

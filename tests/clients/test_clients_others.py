@@ -16,6 +16,7 @@ from clients_python import connect
 from clients_server import FAMILIAR_MODEL, Server
 
 pytest_plugins = ["clients_fixtures"]
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parents[1] / ".venv-clients"
@@ -30,8 +31,6 @@ QUIET = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "TELEMETRY_ENABLED": "false",
 }
-
-pytestmark = pytest.mark.slow
 
 
 class Driver:

@@ -7,7 +7,6 @@ from clients_server import Server
 from openai import BadRequestError
 
 pytest_plugins = ["clients_fixtures"]
-
 HOUR = 3600
 WINDOWS = {"24h": 24, "72h": 72, "3d": 72, "336h": 336, "14d": 336}
 

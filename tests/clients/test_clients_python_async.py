@@ -12,7 +12,6 @@ from openai import AsyncOpenAI, ConflictError, NotFoundError
 from openai.types import Batch
 
 pytest_plugins = ["clients_fixtures"]
-
 BATCHES = 4
 
 

@@ -15,7 +15,6 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 pytest_plugins = ["clients_fixtures"]
-
 DAY = 24 * 3600
 COUNT = 10
 
@@ -90,7 +89,6 @@ def test_lines_that_fail_stand_in_the_error_file_with_the_upstreams_answer(serve
 LINE_ENDS = "\u2028\u2029\u0085"
 
 
-@pytest.mark.xfail(reason="answers are spliced with these characters as they are")
 def test_an_answer_with_the_line_ends_of_unicode_is_one_line_to_every_client(
     server: Server,
 ) -> None:

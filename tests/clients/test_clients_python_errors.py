@@ -9,7 +9,6 @@ from clients_server import Server
 from openai import APIStatusError, BadRequestError, ConflictError, NotFoundError, OpenAI
 
 pytest_plugins = ["clients_fixtures"]
-
 UNKNOWN_BATCH = "batch_00000000-0000-4000-8000-000000000000"
 UNKNOWN_FILE = "file-batch-000000000000000000000000"
 

@@ -12,7 +12,6 @@ from openai import BadRequestError, ConflictError, NotFoundError
 from openai.types import FileObject
 
 pytest_plugins = ["clients_fixtures"]
-
 HOUR = 3600
 MONTH = 30 * 24 * HOUR
 CONTENT = chat_file(3)

@@ -12,8 +12,6 @@ from crash_waiting import wait_until
 
 from batchmill.upstream.mock import Script
 
-pytestmark = pytest.mark.xdist_group("full disk")
-
 LINES = 120
 
 
@@ -116,6 +114,7 @@ def test_a_batch_waits_for_room_and_nothing_is_sent_twice(
     trial.check()
     assert not trial.sent_again()
     assert site.server.is_whole()
+    assert "says hello" not in site.server.log.read_text()
 
 
 def test_an_engine_that_dies_on_a_full_disk_comes_back_when_there_is_room(site: Site) -> None:
@@ -139,9 +138,3 @@ def count_deaths(site: Site, since: int) -> int:
     """How often an engine died after byte ``since`` of the log."""
     deaths = [event for event in site.server.events(since) if event["event"] == "child_died"]
     return sum(event["process"] == "engine" for event in deaths)
-
-
-def test_the_log_holds_no_line_of_a_client(site: Site) -> None:
-    log = site.server.log.read_text()
-    assert "storage_full" in log
-    assert "says hello" not in log

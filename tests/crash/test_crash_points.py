@@ -20,8 +20,6 @@ from crash_waiting import wait_until
 from batchmill.faultpoint import POINTS
 from batchmill.upstream.mock import Script
 
-pytestmark = pytest.mark.xdist_group("crash points")
-
 LINES = 120
 LATENCY = 0.02
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from crash_server import Server, serving
 
-pytestmark = pytest.mark.xdist_group("refusals")
-
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

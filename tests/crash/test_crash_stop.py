@@ -11,8 +11,6 @@ from crash_server import SLOTS, Server, serving
 from crash_upstream import Upstream, upstream_running
 from crash_waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("stop")
-
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:

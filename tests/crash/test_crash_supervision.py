@@ -10,8 +10,6 @@ from crash_upstream import Upstream, upstream_running
 
 from batchmill.upstream.mock import Script
 
-pytestmark = pytest.mark.xdist_group("supervision")
-
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:

@@ -282,3 +282,17 @@ def test_an_error_line_has_the_four_keys_too(custom_id: str) -> None:
     assert parsed["custom_id"] == json.loads(custom_id)
     assert (parsed["id"], parsed["response"]) == ("11-22", None)
     assert parsed["error"] == {"code": "c", "message": 'it "broke" 100%\n'}
+
+
+def test_characters_that_readers_take_for_line_ends_are_escaped() -> None:
+    text = '{"a": "x\u2028y\u2029z\x85 \u201cq\u201d"}'
+    answer = judge(200, text.encode())
+    for line in (
+        output_line("id", '"c\u2028"'.encode(), answer),
+        error_line("id", '"c\u2028"'.encode(), code="c", message="m"),
+    ):
+        assert len(line.decode().splitlines()) == 1
+        assert json.loads(line)["custom_id"] == "c\u2028"
+    line = output_line("id", b'"c"', answer)
+    assert json.loads(line)["response"]["body"] == json.loads(text)
+    assert "\u201cq\u201d".encode() in line

@@ -126,11 +126,15 @@ def some_lines(count: int, model: str = "m") -> list[dict[str, Any]]:
 
 @dataclass
 class House:
-    """The parts, an engine over them, and what tests ask of both."""
+    """The parts, an engine over them, and what tests ask of both.
+
+    The engine and ``parts`` go past the script, ``rows`` and ``blobs`` beside it.
+    """
 
     settings: Settings
     parts: Parts
     rows: Store
+    blobs: LocalBlobs
     clock: FakeClock
     script: Script
     engine: Engine
@@ -158,7 +162,7 @@ class House:
             (one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in lines
         )
         key = f"files/{secrets.token_hex(8)}"
-        writer = await self.parts.blobs.create(key)
+        writer = await self.blobs.create(key)
         await writer.write(data)
         blob = await writer.commit()
         file = File(
@@ -172,7 +176,7 @@ class House:
             created_at=self.clock.now(),
         )
         file = replace(file, **changes)
-        await self.store.files.add(file, PLENTY)
+        await self.rows.files.add(file, PLENTY)
         return file
 
     async def submit(
@@ -194,14 +198,14 @@ class House:
             created_at=now,
             expires_at=now + window,
         )
-        made = await self.store.batches.create(replace(batch, **changes), None, ())
+        made = await self.rows.batches.create(replace(batch, **changes), None, ())
         self.engine.wake()
         return made
 
     async def cancel(self, batch: Batch) -> Batch:
         before = await self.get(batch)
         after = advance(before, Event.CANCEL_REQUESTED, self.clock.now())
-        assert await self.store.batches.move(before, after)
+        assert await self.rows.batches.move(before, after)
         self.engine.wake()
         return after
 
@@ -225,9 +229,9 @@ class House:
     async def read(self, batch: Batch, file_id: str | None) -> bytes:
         if file_id is None:
             return b""
-        file = await self.store.files.get(batch.account, file_id)
+        file = await self.rows.files.get(batch.account, file_id)
         assert file is not None
-        data = b"".join([chunk async for chunk in self.parts.blobs.read(file.blob)])
+        data = b"".join([chunk async for chunk in self.blobs.read(file.blob)])
         assert len(data) == file.bytes
         assert data.endswith(b"\n")
         return data
@@ -306,7 +310,7 @@ async def open_house(
             blobs=cast("LocalBlobs", Proxy(real.blobs, "blobs", script)),
         )
         async with open_engine(settings, parts) as engine:
-            house = House(settings, parts, real.store, clock, script, engine)
+            house = House(settings, parts, real.store, real.blobs, clock, script, engine)
             if start:
                 house.start()
             try:

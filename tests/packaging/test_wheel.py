@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DEADLINE = 300
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packaging")]
+pytestmark = pytest.mark.slow
 
 
 def _call(*words: str | Path, cwd: Path = ROOT) -> None:

@@ -12,10 +12,6 @@ from uuid import UUID
 INPUT_FILE_PREFIX = "file-batch-"
 OUTPUT_FILE_PREFIX = "file-batch_output-"
 
-# An odd factor: it maps the numbers of lines to last groups one to one, and scatters them.
-_SCATTER = 0x9E3779B97F4B
-_LAST_GROUP = 2**48
-
 
 def input_file_id(entropy: bytes) -> str:
     """The id of an uploaded file; ``entropy`` is at least 12 random bytes."""
@@ -45,11 +41,11 @@ def part_id(entropy: bytes) -> str:
 def line_id(batch: str, number: int) -> str:
     """The id of what became of a line: the same for every attempt and every delivery.
 
-    It stands as ``id`` and ``request_id`` in the result, and goes to the
+    Its last group is the number; the others are the batch's. It stands as ``id`` and ``request_id`` in the result, and goes to the
     upstream as the ``Idempotency-Key``, so that a line which is sent twice can
     be recognised there.
     """
-    return f"{_line_prefix(batch)}{number * _SCATTER % _LAST_GROUP:012x}"
+    return f"{_line_prefix(batch)}{number:012x}"
 
 
 @lru_cache(maxsize=256)

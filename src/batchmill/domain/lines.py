@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from msgspec import Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from batchmill.domain import envelope as env
 from batchmill.domain import faults
@@ -33,8 +33,7 @@ _CONTENT: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True, gc=False):  # a Struct for the same reason as RawLine
     """One acceptable request of the input: its number from 1 and its bytes ``[start, end)``.
 
     The number counts every line of the file, blank ones too; ``end`` lies
@@ -316,12 +315,12 @@ class FileCheck:
 
     def _check_content(self, body: env.Body, number: int) -> None:
         names = self._content
-        if names and all(isinstance(getattr(body, name), UnsetType) for name in names):
-            raise _Bad(faults.missing(number, f"body.{names[0]}"))
-        if names == _MESSAGES and isinstance(body.messages, Raw):
+        if names is _MESSAGES and isinstance(body.messages, Raw):
             if not env.begins(body.messages, b"["):
                 got = env.kind_of(body.messages)
                 raise _Bad(faults.wrong_type(number, "body.messages", env.ARRAY, got))
+        elif names and all(getattr(body, name) is UNSET for name in names):
+            raise _Bad(faults.missing(number, f"body.{names[0]}"))
         elif self._counts_inputs:
             self._inputs += _count_inputs(body.input)
 
@@ -389,12 +388,14 @@ class Request(Struct, frozen=True, gc=False):  # a Struct for the same reason as
     """What is sent of a line: the client's own bytes.
 
     ``custom_id`` is the JSON string as it stands in the file, quotes and
-    escapes included, to be spliced into the result; ``body`` is a JSON object.
+    escapes included, to be spliced into the result; ``body`` is a JSON object,
+    ``is_plain`` where it holds none of ``STREAM_KEYS``.
     """
 
     custom_id: bytes
     body: bytes
     model: str
+    is_plain: bool = True
 
 
 class _Parts(Struct, gc=False):
@@ -402,12 +403,16 @@ class _Parts(Struct, gc=False):
     body: Raw
 
 
-class _Model(Struct, gc=False):
+class _Heads(Struct, gc=False):
     model: str
+    stream: env.Span = UNSET
+    stream_options: env.Span = UNSET
 
+
+STREAM_KEYS: Final = frozenset(_Heads.__struct_fields__) - {"model"}
 
 _PARTS: Final = msgspec.json.Decoder(_Parts)
-_MODEL: Final = msgspec.json.Decoder(_Model)
+_HEADS: Final = msgspec.json.Decoder(_Heads)
 _TEXT: Final = msgspec.json.Decoder(str)
 
 
@@ -416,7 +421,9 @@ def parse_request(data: bytes) -> Request:
     try:
         parts = _PARTS.decode(data)
         body = bytes(parts.body)
-        return Request(bytes(parts.custom_id), body, _MODEL.decode(body).model)
+        heads = _HEADS.decode(body)
+        is_plain = heads.stream is UNSET and heads.stream_options is UNSET
+        return Request(bytes(parts.custom_id), body, heads.model, is_plain)
     except msgspec.DecodeError:
         return _parse_rare(data)
     except (RecursionError, UnicodeDecodeError):
@@ -428,11 +435,12 @@ def _parse_rare(data: bytes) -> Request:
     try:
         whole = env.mended(data)
         parts = _PARTS.decode(whole)
-        model = _TEXT.decode(env.read_fields(bytes(parts.body))["model"])
+        members = env.read_fields(bytes(parts.body))
+        model = _TEXT.decode(members["model"])
         spans = [_original(data, whole, bytes(part)) for part in (parts.custom_id, parts.body)]
     except (*env.UNREADABLE, KeyError):
         raise LineUnreadable("the line is not a request") from None
-    return Request(spans[0], spans[1], model)
+    return Request(spans[0], spans[1], model, STREAM_KEYS.isdisjoint(members))
 
 
 def _original(data: bytes, whole: bytes, span: bytes) -> bytes:

@@ -170,13 +170,13 @@ def output_line(line: str, custom_id: bytes, answer: Answer) -> bytes:
             b'{"id":"',
             name,
             b'","custom_id":',
-            custom_id,
+            _unbroken(custom_id),
             b',"response":{"status_code":',
             b"%d" % answer.status,
             b',"request_id":"',
             name,
             b'","body":',
-            body,
+            _unbroken(body),
             b'},"error":null}',
         )
     )
@@ -186,9 +186,20 @@ def error_line(line: str, custom_id: bytes, *, code: str, message: str) -> bytes
     """The result line of a request that has no answer."""
     return b'{"id":"%s","custom_id":%s,"response":null,"error":%s}' % (
         line.encode(),
-        custom_id,
+        _unbroken(custom_id),
         msgspec.json.encode({"code": code, "message": message}),
     )
+
+
+def _unbroken(text: bytes) -> bytes:
+    """JSON without the three characters that some readers take for ends of lines.
+
+    U+2028, U+2029 and U+0085 stand in strings alone, where their escapes mean
+    the same; Python's ``splitlines`` for one cuts a result line at them.
+    """
+    if b"\xe2\x80" in text:
+        text = text.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return text.replace(b"\xc2\x85", b"\\u0085")
 
 
 def _no_json_body(status: int) -> bytes:

@@ -19,14 +19,23 @@ FRESH = Tries()
 class Job:
     """One line on its way: mutable, since the hot path allocates one for each."""
 
-    __slots__ = ("active", "body", "custom_id", "id", "number", "task", "tries")
+    __slots__ = ("active", "body", "custom_id", "id", "is_plain", "number", "task", "tries")
 
-    def __init__(self, active: "ActiveShard", number: int, custom_id: bytes, body: bytes) -> None:
+    def __init__(
+        self,
+        active: "ActiveShard",
+        number: int,
+        custom_id: bytes,
+        body: bytes,
+        *,
+        is_plain: bool = False,
+    ) -> None:
         self.active = active
         self.id = line_id(active.batch_id, number)
         self.number = number
         self.custom_id = custom_id
         self.body = body
+        self.is_plain = is_plain
         self.tries = FRESH
         self.task: asyncio.Task[None] | None = None
 

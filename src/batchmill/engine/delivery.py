@@ -6,7 +6,7 @@ Running it twice gives the same bytes under the same ids, and a terminal status
 shows only when its files can be read.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -51,13 +51,14 @@ class ResultFile:
         self._pending_bytes = 0
         self.lines = 0
 
-    async def add(self, line: bytes) -> None:
-        """Append a line; raises StorageFull."""
-        self.lines += 1
-        self._pending += (line, b"\n")
-        self._pending_bytes += len(line) + 1
-        if self._pending_bytes >= _WRITE_BYTES:
-            await self._write()
+    async def add(self, lines: Iterable[bytes]) -> None:
+        """Append lines; raises StorageFull."""
+        for line in lines:
+            self.lines += 1
+            self._pending += (line, b"\n")
+            self._pending_bytes += len(line) + 1
+            if self._pending_bytes >= _WRITE_BYTES:
+                await self._write()
 
     async def _write(self) -> None:
         if self._writer is None:
@@ -100,13 +101,17 @@ class Sums:
     failed: int = 0
     usage: Usage = ZERO
 
-    def count(self, record: Record) -> None:
-        """Count one line."""
-        if record.ok:
-            self.completed += 1
-            self.usage += record.usage
-        else:
-            self.failed += 1
+    def count(self, records: Sequence[Record]) -> None:
+        """Count lines."""
+        used = [record.usage for record in records if record.ok]
+        self.completed += len(used)
+        self.failed += len(records) - len(used)
+        self.usage = Usage(
+            self.usage.input + sum(one.input for one in used),
+            self.usage.output + sum(one.output for one in used),
+            self.usage.cached + sum(one.cached for one in used),
+            self.usage.reasoning + sum(one.reasoning for one in used),
+        )
 
 
 class Deliverer:
@@ -146,20 +151,21 @@ class Deliverer:
     async def _write_lines(self, batch: Batch, output: ResultFile, error: ResultFile) -> Sums:
         sums = Sums()
         for shard in await self._store.shards.of_batch(batch.id):
-            async for record in self._records(batch, shard):
-                sums.count(record)
-                await (output if record.ok else error).add(record.line)
+            records = await self._records(batch, shard)
+            sums.count(records)
+            await output.add(record.line for record in records if record.ok)
+            await error.add(record.line for record in records if not record.ok)
         return sums
 
-    async def _records(self, batch: Batch, shard: Shard) -> AsyncIterator[Record]:
+    async def _records(self, batch: Batch, shard: Shard) -> list[Record]:
         """One record for every line of the shard, in order."""
         settled = (await self._journal.read(batch.id, shard.index)).records
         if len(settled) == shard.lines:
-            for number in sorted(settled):
-                yield settled[number]
-            return
-        async for number, custom_id in self._read_ids(batch, shard):
-            yield settled.get(number) or _undone(batch, number, custom_id)
+            return [settled[number] for number in sorted(settled)]
+        return [
+            settled.get(number) or _undone(batch, number, custom_id)
+            async for number, custom_id in self._read_ids(batch, shard)
+        ]
 
     async def _read_ids(self, batch: Batch, shard: Shard) -> AsyncIterator[tuple[int, bytes]]:
         file = await self._store.files.get(batch.account, batch.input_file_id)

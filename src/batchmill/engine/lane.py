@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from batchmill import faultpoint
-from batchmill.domain.lines import rewrite_body
+from batchmill.domain.lines import STREAM_KEYS, rewrite_body
 from batchmill.domain.pacing import Pace, on_rejected, on_success, on_trouble
 from batchmill.domain.results import UPSTREAM_CODE, Answer, error_line, judge, output_line
 from batchmill.domain.retry import Again, RetryPolicy, after_fault, is_retried_status
@@ -60,6 +60,7 @@ class Upstream:
         self.weight = weight
         self.model = model
         self.drop = drop
+        self.is_passing_plain = model is None and drop <= STREAM_KEYS
         self.pace = Pace.full(max_in_flight)
         self.in_flight = 0
         self.parked: list[asyncio.Future[Job]] = []
@@ -204,7 +205,9 @@ class Lane:
             self._metrics.lines_resent.inc()
         faultpoint.passed("line.before_sent")
         try:
-            body = rewrite_body(job.body, drop=upstream.drop, model=upstream.model)
+            body = job.body
+            if not (job.is_plain and upstream.is_passing_plain):
+                body = rewrite_body(body, drop=upstream.drop, model=upstream.model)
             patience = left + _DEADLINE_SLACK
             reply = await upstream.transport.send(active.path, body, job.id, patience)
         except TransportFault as fault:

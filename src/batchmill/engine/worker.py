@@ -13,7 +13,7 @@ from batchmill.domain.lines import parse_request
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.budget import Budget
 from batchmill.engine.lane import Lane
-from batchmill.engine.reading import read_lines
+from batchmill.engine.reading import read_groups
 from batchmill.ports import Blobs, Clock, Journal, ShardEnd, ShardRun, ShardStore
 from batchmill.telemetry import Fact, get_logger
 
@@ -39,7 +39,9 @@ class Promise:
     def keep_one(self) -> None:
         """One line is about to be offered, or needs no sending."""
         if self._left:
-            self._take(1)
+            self._left -= 1
+            for lane in self._lanes:
+                lane.promised -= 1
 
     def release(self) -> None:
         """What is left of the promise will not be kept."""
@@ -139,17 +141,17 @@ class LocalWorker:
     async def _feed(self, active: ActiveShard, promise: "Promise") -> None:
         shard = active.run.shard
         fed = 0
-        async for raw in read_lines(
-            self._blobs, active.run.input_blob, shard, self._max_line_bytes
-        ):
-            if active.is_stopped:
-                return
-            fed += 1
-            promise.keep_one()
-            if raw.data is not None and raw.number not in active.done_before:
-                await self._feed_line(active, raw.number, raw.data)
-            if fed % _BREATH == 0:
-                await asyncio.sleep(0)
+        blob, longest = active.run.input_blob, self._max_line_bytes
+        async for group in read_groups(self._blobs, blob, shard, longest):
+            for raw in group:
+                if active.is_stopped:
+                    return
+                fed += 1
+                promise.keep_one()
+                if raw.data is not None and raw.number not in active.done_before:
+                    await self._feed_line(active, raw.number, raw.data)
+                if fed % _BREATH == 0:
+                    await asyncio.sleep(0)
         if fed != shard.lines:
             raise ShardBroken(f"shard {shard.index} holds {fed} lines, not {shard.lines}")
         active.feeding_ended()
@@ -158,7 +160,7 @@ class LocalWorker:
         request = parse_request(data)
         await self._journal.roomy()
         await self._budget.take(len(request.body))
-        job = Job(active, number, request.custom_id, request.body)
+        job = Job(active, number, request.custom_id, request.body, is_plain=request.is_plain)
         active.feed()
         self._lane_of(request.model).offer(job)
 

@@ -21,7 +21,8 @@ from batchmill.telemetry import Fact, get_logger
 
 log = get_logger()
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# EFBIG is what a file-size limit answers, which may be raised as room may be made.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RETRY_SECONDS = 1.0
 
 
@@ -138,7 +139,8 @@ class LocalJournal:
         """Wait while the disk is full, or while too much waits to be written."""
         if self.pending_bytes > self._max_pending:
             self._roomy.clear()
-        await self._roomy.wait()
+        if not self._roomy.is_set():
+            await self._roomy.wait()
 
     async def read(self, batch_id: str, index: int) -> Settled:
         """What is whole of all attempts at a shard, first come first."""

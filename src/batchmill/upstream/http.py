@@ -9,7 +9,8 @@ once more on a new one: callers never see that.
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -52,18 +53,18 @@ class HttpTransport:
         )
         self._pool = Pool(address, settings)
 
-    async def send(
+    def send(
         self, path: str, body: bytes, idempotency_key: str, timeout: float | None = None
-    ) -> Reply:
-        """POST ``body``; see ``ports.Transport.send``.
+    ) -> Coroutine[Any, Any, Reply]:
+        """POST ``body``; see ``ports.Transport.send``. Hands on what there is to await.
 
-        Raises ValueError where ``path`` or ``idempotency_key`` cannot stand in a
+        Raises ValueError, at once, where ``path`` or ``idempotency_key`` cannot stand in a
         request head.
         """
         if not (idempotency_key.isascii() and idempotency_key.isprintable()):
             raise ValueError("An idempotency key is printable ASCII.")
         head = f"{self._heads.post(path)}{idempotency_key}\r\nContent-Length: {len(body)}\r\n\r\n"
-        return await self._exchange(head.encode("ascii"), body, timeout)
+        return self._exchange(head.encode("ascii"), body, timeout)
 
     async def get(self, path: str, timeout: float | None = None) -> Reply:
         """GET ``path`` under the target's base; raises TransportFault and ValueError."""
