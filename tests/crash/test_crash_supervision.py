@@ -7,6 +7,7 @@ import pytest
 from crash_batch import Trial, ask
 from crash_server import ROLES, SLOTS, Server, serving
 from crash_upstream import Upstream, upstream_running
+from crash_waiting import wait_until
 
 from batchmill.upstream.mock import Script
 
@@ -38,7 +39,7 @@ def test_a_killed_process_is_replaced_and_no_client_is_turned_away(
     assert server.the(role).pid != before[role]
     upstream.release()
     trial.check()
-    assert server.is_whole()
+    wait_until(server.is_whole, "there is one process of each kind")
 
 
 def knock_until_whole(server: Server) -> None:
@@ -63,7 +64,7 @@ def test_an_engine_that_lost_its_supervisor_is_not_doubled(
         trial.gather_evidence()
         knock_until_whole(server)
     trial.check()
-    assert server.is_whole()
+    wait_until(server.is_whole, "there is one process of each kind")
 
 
 def test_uploads_and_status_work_while_the_engine_is_away(

@@ -47,6 +47,7 @@ def test_a_batch_goes_through_and_every_line_is_sent_once(tmp_path: Path) -> Non
         assert [line["custom_id"] for line in output] == [f"c{n}" for n in range(1, 38)]
         assert [line["id"] for line in output] == [line_id(batch.id, n) for n in range(1, 38)]
         assert mock.hits == {line_id(batch.id, n): 1 for n in range(1, 38)}
+        await house.stop()
         assert await house.parts.journal.held() == []
 
     run(tmp_path, test)

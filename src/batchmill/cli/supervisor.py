@@ -68,9 +68,14 @@ def spawn(post: Post) -> bool:
     settled_read, settled_write = os.pipe()
     words = command(post, settled_write)
     fds = tuple(map(int, words[-2:]))
-    process = subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, pass_fds=(*fds, post.socket, post.lock)
-    )
+    # Blocked from its first instruction on, a signal to stop waits until it is looked for.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, pass_fds=(*fds, post.socket, post.lock)
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     for fd in fds:
         os.close(fd)
     with os.fdopen(settled_read, "rb") as settled:

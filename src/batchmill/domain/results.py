@@ -197,6 +197,8 @@ def _unbroken(text: bytes) -> bytes:
     U+2028, U+2029 and U+0085 stand in strings alone, where their escapes mean
     the same; Python's ``splitlines`` for one cuts a result line at them.
     """
+    if text.isascii():  # a glance, where each search below costs as much as to write the line
+        return text
     if b"\xe2\x80" in text:
         text = text.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return text.replace(b"\xc2\x85", b"\\u0085")
