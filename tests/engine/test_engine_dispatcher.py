@@ -37,6 +37,28 @@ def test_no_more_shards_are_handed_out_than_the_slots_can_use(tmp_path: Path) ->
     asyncio.run(main())
 
 
+def test_shards_that_run_are_not_handed_out_again_when_a_claim_fails(tmp_path: Path) -> None:
+    async def main() -> None:
+        mock = MockUpstream()
+        url = await mock.start()
+        async with open_house(tmp_path, url, max_in_flight=8) as house:
+            mock.hold()
+            batch = await house.submit(some_lines(60))
+            await mock.wait_until(lambda stats: stats.held == 8)
+            house.script.fail("shards.claim", OSError(5, "Input/output error"))
+            mock.release()
+            async with house.hurry():
+                done = await house.until(batch)
+            assert house.script.failed["shards.claim"] == 1
+            assert done.counts == Counts(60, 60, 0)
+            assert set(mock.hits.values()) == {1}
+            attempts = {shard.attempt for shard in await house.rows.shards.of_batch(batch.id)}
+            assert attempts == {1}
+        await mock.stop()
+
+    asyncio.run(main())
+
+
 def test_a_stop_while_shards_are_claimed_runs_none_of_them(tmp_path: Path) -> None:
     async def main() -> None:
         clock = FakeClock()

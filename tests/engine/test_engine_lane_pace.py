@@ -300,3 +300,29 @@ def test_the_slots_that_a_growing_pace_gives_are_filled_from_the_queue() -> None
         assert rig.upstreams[0].pace.limit == 8
 
     asyncio.run(run_rig([an_upstream(transport, 8)], test))
+
+
+def test_a_line_that_is_always_answered_503_does_not_keep_an_upstream_down() -> None:
+    """It was first in the queue when the upstream went down, and so it is the first to ask."""
+    down = [True]
+
+    async def behave(one: Sent) -> Reply:
+        await asyncio.sleep(0)
+        if down[0]:
+            raise GONE
+        return busy(503) if b"poison" in one.body else GOOD
+
+    transport = ScriptedTransport(behave)
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        rig.lane.offer(desk.job(1, b'{"model":"m","x":"poison"}'))
+        desk.offer(rig.lane, 2, 3)
+        await rig.clock.until_asleep(1)
+        down[0] = False
+        for _ in range(2):
+            await rig.clock.skip()
+            await settle_down()
+        assert desk.numbers == [2, 3]
+
+    asyncio.run(run_rig([an_upstream(transport, 1)], test))

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from engine_fakes import (
     DAY,
+    GOOD,
     POLICY,
     T0,
     FakeClock,
     Gate,
     ScriptedTransport,
+    Sent,
     a_shard,
     an_upstream,
     settle_down,
@@ -29,7 +31,7 @@ from batchmill.engine.budget import Budget
 from batchmill.engine.lane import Lane
 from batchmill.engine.worker import LocalWorker, ShardBroken
 from batchmill.journal.local import LocalJournal
-from batchmill.ports import BlobMissing, Record, ShardEnd, ShardRun, ShardTally
+from batchmill.ports import BlobMissing, Record, Reply, ShardEnd, ShardRun, ShardTally
 from batchmill.telemetry import engine_metrics
 
 LINES = 6
@@ -256,5 +258,26 @@ def test_lines_that_were_not_sent_again_do_not_count_as_resent(tmp_path: Path) -
             await shop.worker.stop(0.0)
             assert await running is ShardEnd.STOPPED
             assert shop.rows.tallies[-1].resent == 4
+
+    asyncio.run(main())
+
+
+def test_a_broken_run_waits_for_requests_that_are_slow_to_abort(tmp_path: Path) -> None:
+    """Else their answers would be written to a file that is closed, or is another by then."""
+
+    async def behave(one: Sent) -> Reply:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await settle_down(20)
+        return GOOD
+
+    async def main() -> None:
+        async with open_shop(tmp_path, ScriptedTransport(behave)) as shop:
+            with pytest.raises(ShardBroken):
+                await shop.run(lines=LINES + 1)
+            sent = len(shop.transport.sent)
+            settled = await shop.journal.read("batch_1", 0)
+            assert len(settled.records) == sent
 
     asyncio.run(main())

@@ -41,9 +41,10 @@ def part_id(entropy: bytes) -> str:
 def line_id(batch: str, number: int) -> str:
     """The id of what became of a line: the same for every attempt and every delivery.
 
-    Its last group is the number; the others are the batch's. It stands as ``id`` and ``request_id`` in the result, and goes to the
-    upstream as the ``Idempotency-Key``, so that a line which is sent twice can
-    be recognised there.
+    Its last group is the number; the others are the batch's. It stands as
+    ``id`` and ``request_id`` in the result, and goes to the upstream as the
+    ``Idempotency-Key``, so that a line which is sent twice can be recognised
+    there.
     """
     return f"{_line_prefix(batch)}{number:012x}"
 
