@@ -274,10 +274,11 @@ def test_a_broken_run_waits_for_requests_that_are_slow_to_abort(tmp_path: Path) 
 
     async def main() -> None:
         async with open_shop(tmp_path, ScriptedTransport(behave)) as shop:
+            # Feeding lets the slots begin before it finds out that a line is missing.
+            shop.journal.roomy = settle_down  # type: ignore[method-assign]
             with pytest.raises(ShardBroken):
                 await shop.run(lines=LINES + 1)
-            sent = len(shop.transport.sent)
-            settled = await shop.journal.read("batch_1", 0)
-            assert len(settled.records) == sent
+            assert len(shop.transport.sent) == 4
+            assert len((await shop.journal.read("batch_1", 0)).records) == 4
 
     asyncio.run(main())

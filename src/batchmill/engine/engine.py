@@ -55,9 +55,14 @@ class Engine:
         log.info(Fact.ENGINE_STOPPED)
 
     async def _beat(self, beat: Beat) -> None:
+        """Repeat the work. A trouble that lasts over many beats is told once."""
+        told: type[Exception] | None = None
         while True:
             try:
                 await beat.work()
-            except Exception:
-                log.exception(Fact.BEAT_FAILED)
+                told = None
+            except Exception as error:
+                if type(error) is not told:
+                    log.exception(Fact.BEAT_FAILED)
+                told = type(error)
             await self._clock.sleep(beat.seconds)
