@@ -1,9 +1,14 @@
-"""What a whole run tells at its end: the figures that tests have recorded, as a table."""
+"""What holds for every test: no deadlines, and the figures that tests record told at the end."""
 
 import json
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# A deadline would be a timed assertion on a machine that others use too.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 ROW = "crash_row"
 

@@ -7,6 +7,7 @@ new supervisor before it leaves, so that the server heals.
 
 import asyncio
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import Protocol
 
 import uvloop
 
+import batchmill.cli.lean  # noqa: F401 - for its effect, before what it keeps out
 from batchmill.cli.supervisor import CANNOT_START, Post, spawn
 from batchmill.config import Settings, restore_settings
 from batchmill.domain.errors import BatchmillError, StorageFull
@@ -52,6 +54,12 @@ def main() -> int:
         # A full disk is worth another try: room may be made.
         return 1 if isinstance(error, StorageFull) else CANNOT_START
     return 0
+
+
+def _settle_down() -> None:
+    """What is loaded by now will stay: the collector need not walk through it ever again."""
+    gc.collect()
+    gc.freeze()
 
 
 class Stoppable(Protocol):
@@ -96,6 +104,7 @@ async def run_engine(settings: Settings, wake_fd: int) -> None:
     try:
         async with open_parts(settings) as parts, open_engine(settings, parts) as engine:
             loop.add_reader(wake_fd, _on_wake, wake_fd, engine.wake)
+            _settle_down()
             working = asyncio.create_task(
                 engine.run(stop, lambda: _grace(settings, orphaned, terminated))
             )
@@ -158,6 +167,7 @@ async def run_api(settings: Settings, post: Post, wake_fd: int) -> None:
         watching = asyncio.create_task(_succeed(orphaned, post, server))
         with socket.socket(fileno=os.dup(post.socket)) as listening:
             log.info(Fact.SERVER_STARTED, pid=os.getpid())
+            _settle_down()
             await server.serve(sockets=[listening])
         watching.cancel()
     log.info(Fact.SERVER_STOPPED)

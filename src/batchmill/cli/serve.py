@@ -1,10 +1,12 @@
 """``batchmill serve``: makes settings, socket and lock, and becomes the supervisor."""
 
+import asyncio
 import fcntl
 import os
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +18,8 @@ from batchmill.cli.discovery import offer_models
 from batchmill.cli.streams import one_sentence
 from batchmill.config import Settings, UpstreamSettings, dump_settings, load_settings
 from batchmill.domain.catalog import TEST_MODEL
-from batchmill.domain.errors import ConfigError
-from batchmill.wiring.parts import Paths
+from batchmill.domain.errors import ConfigError, StorageFull
+from batchmill.wiring.parts import Paths, prepare_store
 
 _BACKLOG = 2048
 
@@ -62,6 +64,7 @@ def serve(
             loaded.settings, upstream_settings(upstream or (), upstream_key_env)
         )
         lock = lock_folder(settings.data.dir)
+        _prepare_store(settings.data.dir)
         listening = _listen(settings.server.host, settings.server.port)
     _greet(settings, listening)
     supervisor.start(
@@ -87,6 +90,15 @@ def upstream_settings(urls: Sequence[str], key_env: str | None) -> list[Upstream
         flags={"models": [{"name": "upstream", "upstreams": rows}]} if rows else {},
     )
     return [one for model in checked.settings.models for one in model.upstreams]
+
+
+def _prepare_store(folder: Path) -> None:
+    """Make or migrate the database here: the tools for that are out of memory with this process.
+
+    A full disk is left to the processes that serve, which try again.
+    """
+    with suppress(StorageFull):
+        asyncio.run(prepare_store(folder))
 
 
 def lock_folder(folder: Path) -> int:

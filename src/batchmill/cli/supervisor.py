@@ -19,6 +19,9 @@ from dataclasses import asdict, dataclass
 NAMES = ("engine", "api")
 CANNOT_START = 3
 
+# One arena for all threads: with one each the C library keeps 10 MB more of what was freed.
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
+
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _SETTLED = b"s"
@@ -150,6 +153,7 @@ class Supervisor:
             [sys.executable, "-m", "batchmill.cli.child", child.name, str(wake)],
             stdin=read,
             pass_fds=fds,
+            env=_ENVIRONMENT | os.environ,
         )
         os.close(read)
         child.started = time.monotonic()

@@ -1,7 +1,7 @@
 """Sweeping: what nobody needs any more is removed, in steps that may be repeated.
 
 A row goes before its bytes, so that no file is ever listed that cannot be
-read. Bytes whose row went are removed again should a crash have come between.
+read. A crash between the two leaves bytes that nothing names.
 """
 
 from dataclasses import replace

@@ -189,9 +189,10 @@ shards = Table(
     # A batch's shards lie side by side, so that its sums read few pages.
     sqlite_with_rowid=False,
 )
+# The migration says the same to PostgreSQL; to name that here would load its dialect
+# into every process, for 2.5 MB and a tenth of a second.
 Index(
     "ix_shards_running",
     shards.c.status,
     sqlite_where=shards.c.status == ShardStatus.RUNNING.value,
-    postgresql_where=shards.c.status == ShardStatus.RUNNING.value,
 )

@@ -80,6 +80,15 @@ class Parts:
     clock: Clock
 
 
+async def prepare_store(folder: Path) -> None:
+    """Make the database of a data folder, or bring it up to date.
+
+    Raises ConfigError and StorageFull.
+    """
+    store = await open_store(Paths(folder).database)
+    await store.close()
+
+
 @asynccontextmanager
 async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """The data folder's parts, made where missing; closed at the end. Raises StorageFull."""
