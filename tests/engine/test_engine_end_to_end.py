@@ -283,6 +283,21 @@ def test_the_bytes_budget_bounds_what_is_in_memory_and_large_lines_still_pass(
     run(tmp_path, test, max_bytes_in_flight=10_000)
 
 
+def test_lines_that_wait_for_one_model_do_not_starve_another(tmp_path: Path) -> None:
+    async def test(house: House, mock: MockUpstream) -> None:
+        mock.hold()
+        stuck = await house.submit([a_line(n, pad="x" * 3000) for n in range(1, 41)])
+        await mock.wait_until(lambda stats: stats.held == 3)
+        url = "/v1/chat/ds-test"
+        lines = [{**a_line(n, "batch-test-model", pad="x" * 3000), "url": url} for n in range(5)]
+        other = await house.until(await house.submit(lines, endpoint=url))
+        assert other.counts == Counts(5, 5, 0)
+        mock.release()
+        assert (await house.until(stuck)).counts == Counts(40, 40, 0)
+
+    run(tmp_path, test, max_bytes_in_flight=10_000)
+
+
 def test_live_progress_is_written_while_the_batch_runs(tmp_path: Path) -> None:
     async def test(house: House, mock: MockUpstream) -> None:
         mock.script = Upstream(slots=1)

@@ -87,7 +87,7 @@ async def open_shop(folder: Path, transport: ScriptedTransport) -> AsyncIterator
     writer = await blobs.create("files/x")
     await writer.write(data)
     await writer.commit()
-    clock, budget, rows = FakeClock(), Budget(1 << 20), Rows()
+    clock, rows = FakeClock(), Rows()
     lane = Lane(
         "m",
         [an_upstream(transport, 4)],
@@ -101,10 +101,11 @@ async def open_shop(folder: Path, transport: ScriptedTransport) -> AsyncIterator
         journal=journal,
         shards=rows,  # type: ignore[arg-type]
         lane_of=lambda model: lane,
-        budget=budget,
+        max_bytes_in_flight=1 << 20,
         clock=clock,
         max_line_bytes=1 << 20,
     )
+    budget = worker._budgets[lane]
     shard = a_shard(lines=LINES, start=0, end=len(data), attempt=3)
     try:
         yield Shop(worker, lane, transport, rows, journal, blobs, budget, clock, shard)

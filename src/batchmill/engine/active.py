@@ -59,7 +59,7 @@ class ActiveShard:
         self.is_stopped = False
         self.over = asyncio.Event()
         self.in_flight: set[Job] = set()
-        self._budget = budget
+        self.budget = budget
         self._pending = 0
         self._is_fed = False
         self._completed = 0
@@ -129,7 +129,7 @@ class ActiveShard:
         """The line is over for this attempt, with a record or without."""
         self.in_flight.discard(job)
         self._pending -= 1
-        self._budget.release(len(job.body))
+        self.budget.release(len(job.body))
         self._check_over()
 
     def rest(self, job: Job) -> None:

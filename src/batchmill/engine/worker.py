@@ -6,6 +6,7 @@ every line is durable in the journal.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from batchmill import faultpoint
@@ -63,7 +64,7 @@ class LocalWorker:
         journal: Journal,
         shards: ShardStore,
         lane_of: Callable[[str], Lane],
-        budget: Budget,
+        max_bytes_in_flight: int,
         clock: Clock,
         max_line_bytes: int,
     ) -> None:
@@ -71,7 +72,8 @@ class LocalWorker:
         self._journal = journal
         self._shards = shards
         self._lane_of = lane_of
-        self._budget = budget
+        # A lane has its own, so that lines which wait for one model cannot starve another.
+        self._budgets = defaultdict[Lane, Budget](lambda: Budget(max_bytes_in_flight))
         self._clock = clock
         self._max_line_bytes = max_line_bytes
         self._active: set[ActiveShard] = set()
@@ -88,7 +90,8 @@ class LocalWorker:
         promise = Promise([self._lane_of(model) for model in run.shard.models], run.shard.lines)
         try:
             before = await self._journal.read(run.shard.batch_id, run.shard.index)
-            active = ActiveShard(run, before, self._budget)
+            budget = self._budgets[self._lane_of(run.shard.models[0])]
+            active = ActiveShard(run, before, budget)
             active.segment = await self._journal.open(run.shard, active.note_durable)
             return await self._run_active(active, promise)
         finally:
@@ -159,7 +162,7 @@ class LocalWorker:
     async def _feed_line(self, active: ActiveShard, number: int, data: bytes) -> None:
         request = parse_request(data)
         await self._journal.roomy()
-        await self._budget.take(len(request.body))
+        await active.budget.take(len(request.body))
         job = Job(active, number, request.custom_id, request.body, is_plain=request.is_plain)
         active.feed()
         self._lane_of(request.model).offer(job)

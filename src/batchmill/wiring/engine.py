@@ -11,7 +11,6 @@ from batchmill.domain.catalog import TEST_MODEL
 from batchmill.domain.limits import Profile
 from batchmill.domain.lines import LineRules
 from batchmill.domain.retry import RetryPolicy
-from batchmill.engine.budget import Budget
 from batchmill.engine.delivery import Deliverer
 from batchmill.engine.dispatcher import Dispatcher
 from batchmill.engine.engine import Beat, Engine
@@ -161,7 +160,7 @@ def _worker(settings: Settings, parts: Parts, lane_of: Callable[[str], Lane]) ->
         journal=parts.journal,
         shards=parts.store.shards,
         lane_of=lane_of,
-        budget=Budget(settings.engine.max_bytes_in_flight),
+        max_bytes_in_flight=settings.engine.max_bytes_in_flight,
         clock=parts.clock,
         max_line_bytes=settings.limits.max_line_bytes,
     )
