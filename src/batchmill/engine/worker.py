@@ -78,6 +78,9 @@ class LocalWorker:
         self._max_line_bytes = max_line_bytes
         self._active: set[ActiveShard] = set()
         self._cancelled: set[str] = set()
+        # One shard of a lane is read at a time: those behind it would each hold a line that
+        # finds no budget.
+        self._reading = defaultdict[Lane, asyncio.Lock](asyncio.Lock)
         self._is_stopping = False
 
     def wanted(self, model: str) -> int:
@@ -129,7 +132,7 @@ class LocalWorker:
 
     async def _feed_until_stopped(self, active: ActiveShard, promise: "Promise") -> None:
         """Feed every line, or give up feeding when the shard is stopped meanwhile."""
-        feeding = asyncio.create_task(self._feed(active, promise))
+        feeding = asyncio.create_task(self._feed_in_turn(active, promise))
         over = asyncio.create_task(active.over.wait())
         try:
             await asyncio.wait({feeding, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -140,6 +143,10 @@ class LocalWorker:
             await asyncio.wait({feeding})
         if not feeding.cancelled():
             feeding.result()
+
+    async def _feed_in_turn(self, active: ActiveShard, promise: "Promise") -> None:
+        async with self._reading[self._lane_of(active.run.shard.models[0])]:
+            await self._feed(active, promise)
 
     async def _feed(self, active: ActiveShard, promise: "Promise") -> None:
         shard = active.run.shard
