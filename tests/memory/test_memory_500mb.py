@@ -9,18 +9,16 @@ import pytest
 from memory_meter import MB, look, metered
 from memory_server import MODEL, Server, serving
 
-LINES = 50_000
-LINE_BYTES = 10_000
 BOUND = 200 * MB
 
 pytestmark = pytest.mark.slow
 
 
-def write_input(path: Path) -> None:
-    """``LINES`` requests of ``LINE_BYTES`` each, their newlines included: 500 MB."""
+def write_input(path: Path, lines: int, line_bytes: int) -> None:
+    """``lines`` requests of ``line_bytes`` each, their newlines included."""
     with path.open("w") as file:
-        for number in range(LINES):
-            file.write(_line(number, LINE_BYTES - 1 - len(_line(number, 0))) + "\n")
+        for number in range(lines):
+            file.write(_line(number, line_bytes - 1 - len(_line(number, 0))) + "\n")
 
 
 def _line(number: int, padding: int) -> str:
@@ -45,13 +43,17 @@ def download(server: Server, file_id: object) -> Iterator[str]:
             yield json.loads(line)["custom_id"]
 
 
-def test_500_mb_in_50000_lines_go_through_in_less_than_200_mb(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+@pytest.mark.parametrize(
+    ("lines", "line_bytes"),
+    [pytest.param(50_000, 10_000, id="most-lines"), pytest.param(84, 5_900_000, id="long-lines")],
+)
+def test_500_mb_go_through_in_less_than_200_mb(
+    tmp_path: Path, record_property: Callable[[str, object], None], lines: int, line_bytes: int
 ) -> None:
     """Upload, validation, run, delivery and download, with all processes added up all along."""
     source = tmp_path / "input.jsonl"
-    write_input(source)
-    assert source.stat().st_size == LINES * LINE_BYTES
+    write_input(source, lines, line_bytes)
+    assert source.stat().st_size == lines * line_bytes
     with serving(tmp_path) as server, metered(server.pids) as meter:
         idle = look(server.pids())
         assert set(idle.parts) == {"supervisor", "engine", "api"}
@@ -59,10 +61,10 @@ def test_500_mb_in_50000_lines_go_through_in_less_than_200_mb(
         file_id = upload(server, source)
         meter.phase = "batch"
         batch = server.run(file_id)
-        assert batch["request_counts"] == {"total": LINES, "completed": LINES, "failed": 0}
+        assert batch["request_counts"] == {"total": lines, "completed": lines, "failed": 0}
         meter.phase = "download"
         got = list(download(server, batch["output_file_id"]))
-        assert got == [f"c{number:05d}" for number in range(LINES)]
+        assert got == [f"c{number:05d}" for number in range(lines)]
         assert set(look(server.pids()).parts) == {"supervisor", "engine", "api"}
     figures = {"idle": idle, **meter.peaks}
     for phase, hold in figures.items():

@@ -19,8 +19,13 @@ from dataclasses import asdict, dataclass
 NAMES = ("engine", "api")
 CANNOT_START = 3
 
-# One arena for all threads: with one each the C library keeps 10 MB more of what was freed.
-_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
+# What the C library does with freed memory. One arena for all threads, for with one each it
+# keeps 10 MB more; and what a long line took goes back at once, where pieces of it would stay.
+_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(8 * 1024 * 1024),
+}
 
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
