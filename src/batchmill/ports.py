@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-from batchmill.domain.batch import Batch, Counts, Status
+from batchmill.domain.batch import Batch, Status
 from batchmill.domain.file import File, Upload, UploadPart
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import Usage
@@ -167,16 +167,6 @@ class Progress:
 
     queue_position: int | None
     lines_per_second: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """What delivering a batch made: its two files, each None without lines, and the final sums."""
-
-    output: File | None
-    error: File | None
-    counts: Counts
-    usage: Usage
 
 
 class BatchStore(Protocol):

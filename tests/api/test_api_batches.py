@@ -22,7 +22,7 @@ from batchmill.domain.catalog import ENDPOINTS, TEST_ENDPOINT, Catalog
 from batchmill.domain.file import File, Purpose
 from batchmill.domain.limits import DAY, Limits, Profile
 from batchmill.domain.usage import Usage
-from batchmill.ports import Delivered, Progress, Quota
+from batchmill.ports import Progress, Quota
 
 KEYS = (
     *("id", "object", "endpoint", "model", "errors", "input_file_id", "completion_window"),
@@ -480,21 +480,15 @@ async def finish(house: House, batch_id: str) -> None:
     """Let a batch end well: 3 lines, 2 of them good."""
     await house.move(batch_id, Event.PLANNED, model="qwen-plus")
     before = await house.move(batch_id, Event.SETTLED)
-    done = Delivered(
-        result_file("file-batch_output-a"),
-        result_file("file-batch_output-b"),
-        Counts(3, 2, 1),
-        Usage(10, 20, 3, 4),
-    )
     after = replace(
         advance(before, Event.DELIVERED, house.clock.now()),
-        counts=done.counts,
-        usage=done.usage,
+        counts=Counts(3, 2, 1),
+        usage=Usage(10, 20, 3, 4),
         resent=1,
         output_file_id="file-batch_output-a",
         error_file_id="file-batch_output-b",
     )
-    files = [file for file in (done.output, done.error) if file is not None]
+    files = [result_file("file-batch_output-a"), result_file("file-batch_output-b")]
     assert await house.store.batches.deliver(before, after, files)
 
 
