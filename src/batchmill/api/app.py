@@ -16,6 +16,7 @@ from batchmill.api.batches import BatchRoutes
 from batchmill.api.bodies import Patience
 from batchmill.api.description import DescriptionRoutes
 from batchmill.api.docs import describe
+from batchmill.api.doorkeeper import Admit, admit_anyone
 from batchmill.api.errors import on_bad_query, on_domain_error, on_http_error
 from batchmill.api.files import FileRoutes
 from batchmill.api.gate import Gate, Observer
@@ -55,11 +56,13 @@ class Door:
     allowed_hosts: tuple[str, ...] = ()
     patience: Patience = field(default_factory=Patience)
     observe: Observer = lambda _served: None
+    admit: Admit = admit_anyone
 
 
 def create_app(services: Services, probes: Probes, door: Door) -> FastAPI:
     """The application, ready to be served."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.state.admit = door.admit
     for router in _routers(services, door):
         app.include_router(router, prefix=BASES[0])
         app.include_router(router, prefix=BASES[1], include_in_schema=False)

@@ -10,10 +10,12 @@ from starlette.responses import Response
 from batchmill.api import faults, samples, wire
 from batchmill.api.bodies import Patience, read_json
 from batchmill.api.docs import Success, json_body, operation
-from batchmill.api.routes import add_get, caller_of, given
+from batchmill.api.doorkeeper import Access, caller_of
+from batchmill.api.routes import add_get, given
 from batchmill.api.times import read_after, read_before
 from batchmill.domain.batch import Status
 from batchmill.domain.errors import InvalidRequest
+from batchmill.domain.rates import RateRule
 from batchmill.ports import BatchQuery
 from batchmill.service.batches import Batches, BatchSpec
 from batchmill.service.refusals import invalid_value
@@ -136,6 +138,8 @@ _CREATE: dict[str, Any] = operation(
     "Create a batch",
     "Begins to run a file. The file is validated afterwards: an input that is missing or at fault "
     "makes the batch `failed`. With an `Idempotency-Key` the same request answers the same batch.",
+    access=Access.WRITE,
+    rate=RateRule.BATCH_CREATE,
     success=[Success("The batch.", wire.BatchObject, {"new": samples.BATCH_NEW})],
     errors=[
         faults.BAD_JSON,
@@ -154,6 +158,8 @@ _LIST: dict[str, Any] = operation(
     "List batches",
     "A page of the last 30 days, newest first. The filters combine with AND; times are read in "
     "the server's `list_timezone`.",
+    access=Access.READ,
+    rate=RateRule.BATCH_LIST,
     success=[Success("A page.", wire.BatchList, {"batches": samples.BATCHES})],
     errors=[faults.BAD_LIMIT, faults.BAD_TIME, faults.BATCH_UNKNOWN],
 )
@@ -161,6 +167,8 @@ _RETRIEVE: dict[str, Any] = operation(
     "retrieveBatch",
     "Retrieve a batch",
     "How a batch stands. The ids of its files are null until it is at its end.",
+    access=Access.READ,
+    rate=RateRule.BATCH_RETRIEVE,
     success=_OK,
     errors=[faults.BATCH_UNKNOWN],
 )
@@ -169,6 +177,8 @@ _CANCEL: dict[str, Any] = operation(
     "Cancel a batch",
     "Sends nothing more of it. What was answered is kept; the rest goes to the error file. A batch "
     "that is being cancelled, or was, stays as it is.",
+    access=Access.WRITE,
+    rate=RateRule.BATCH_CANCEL,
     success=_OK,
     errors=[faults.BATCH_UNKNOWN, faults.BATCH_ENDED, faults.DISK_FULL],
 )

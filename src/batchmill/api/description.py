@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from batchmill.api.docs import Success, operation
+from batchmill.api.doorkeeper import Access
 from batchmill.api.routes import add_get
 
 
@@ -33,5 +34,6 @@ _READ: dict[str, Any] = operation(
     "readDescription",
     "Read this description",
     "Every operation, error and example, as OpenAPI 3.1.",
+    access=Access.OPEN,
     success=[Success("The description.", examples={"description": {"openapi": "3.1.0"}})],
 )

@@ -15,8 +15,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from batchmill.api.doorkeeper import Access, admission
 from batchmill.api.errors import INVALID, SERVER
 from batchmill.api.wire import SHAPES, ErrorBody
+from batchmill.domain.rates import RateRule
 
 _SCHEMAS: Final = "#/components/schemas/"
 _ABOUT: Final = """\
@@ -86,16 +88,19 @@ def operation(
     description: str,
     *,
     success: Sequence[Success],
+    access: Access,
+    rate: RateRule | None = None,
     errors: Sequence[Sample] = (),
     body: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The keyword arguments that describe a route."""
+    """The keyword arguments that describe a route, and who may use it how often."""
     responses: dict[int | str, dict[str, Any]] = {}
     for one in success:
         responses[one.status] = _success(one)
     for sample in (*errors, *EVERYWHERE):
         _add_error(responses, sample)
     return {
+        "dependencies": [admission(access, rate)],
         "operation_id": op,
         "summary": summary,
         "description": description,

@@ -13,14 +13,16 @@ from batchmill.api import faults, samples, wire
 from batchmill.api.bodies import Patience
 from batchmill.api.content import ContentResponse
 from batchmill.api.docs import Success, form_body, operation
+from batchmill.api.doorkeeper import Access, caller_of
 from batchmill.api.errors import envelope
 from batchmill.api.expiry import read_expiry
 from batchmill.api.multipart import FormRule, receive_form
 from batchmill.api.ranges import Span, Unsatisfiable, is_unchanged, wanted_span
-from batchmill.api.routes import add_get, caller_of, given
+from batchmill.api.routes import add_get, given
 from batchmill.api.times import read_after, read_before
 from batchmill.domain.file import File
 from batchmill.domain.limits import Limits
+from batchmill.domain.rates import RateRule
 from batchmill.ports import FileQuery
 from batchmill.service.files import Files, FileSpec, check_purpose
 from batchmill.service.refusals import missing_parameter, too_large
@@ -165,6 +167,8 @@ _CREATE: dict[str, Any] = operation(
     "Takes a file in one multipart request, its fields in any order and with or without a length. "
     "The file is durable and readable before this answers. Refused at once is only what can never "
     "be a batch file; every other fault is found when a batch is validated.",
+    access=Access.WRITE,
+    rate=RateRule.FILE_UPLOAD,
     success=[Success("The file.", wire.FileObject, {"file": samples.FILE})],
     errors=[
         faults.FILE_MISSING,
@@ -191,6 +195,8 @@ _LIST: dict[str, Any] = operation(
     "List files",
     "A page of files by creation, newest first unless asked otherwise. Times are read in the "
     "server's `list_timezone`.",
+    access=Access.READ,
+    rate=RateRule.FILE_OTHER,
     success=[Success("A page.", wire.FileList, {"files": samples.FILES})],
     errors=[faults.BAD_LIMIT, faults.BAD_TIME, faults.FILE_CURSOR_UNKNOWN],
 )
@@ -198,6 +204,8 @@ _RETRIEVE: dict[str, Any] = operation(
     "retrieveFile",
     "Retrieve a file",
     "What is known of a file.",
+    access=Access.READ,
+    rate=RateRule.FILE_OTHER,
     success=[Success("The file.", wire.FileObject, {"file": samples.FILE})],
     errors=[faults.FILE_UNKNOWN],
 )
@@ -205,6 +213,8 @@ _DELETE: dict[str, Any] = operation(
     "deleteFile",
     "Delete a file",
     "Deletes a file and its bytes. The input of an unfinished batch cannot be deleted.",
+    access=Access.WRITE,
+    rate=RateRule.FILE_OTHER,
     success=[Success("It is gone.", wire.FileDeleted, {"deleted": samples.FILE_DELETED})],
     errors=[faults.FILE_UNKNOWN, faults.FILE_IN_USE],
 )
@@ -232,11 +242,13 @@ _CONTENT: dict[str, Any] = operation(
     "Read a file's content",
     "The bytes of an input, output or error file. Honours `Range` (one range), `If-Range` and "
     "`If-None-Match`.",
+    access=Access.READ,
     **_CONTENT_PARTS,
 )
 _CONTENT_HEAD: dict[str, Any] = operation(
     "headFileContent",
     "Ask about a file's content",
     "The headers of the same GET, without the bytes.",
+    access=Access.READ,
     **_CONTENT_PARTS,
 )

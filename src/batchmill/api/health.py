@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from batchmill.api import faults, samples, wire
 from batchmill.api.docs import Success, operation
+from batchmill.api.doorkeeper import Access
 from batchmill.api.errors import NotReady, from_domain
 from batchmill.api.routes import add_get
 from batchmill.telemetry import Fact, get_logger
@@ -65,13 +66,18 @@ def _not_ready(message: str) -> Response:
 
 _OK = [Success("It is.", wire.Health, {"ok": {"status": "ok"}})]
 _HEALTHZ: dict[str, Any] = operation(
-    "checkHealth", "Is the server alive?", "Answers as soon as the process serves.", success=_OK
+    "checkHealth",
+    "Is the server alive?",
+    "Answers as soon as the process serves.",
+    access=Access.OPEN,
+    success=_OK,
 )
 _READYZ: dict[str, Any] = operation(
     "checkReadiness",
     "Is the server ready?",
     "Answers 200 when the database and the engine answer. Uploads and status work while the "
     "engine is down.",
+    access=Access.OPEN,
     success=_OK,
     errors=[faults.NOT_READY],
 )
@@ -79,6 +85,7 @@ _METRICS: dict[str, Any] = operation(
     "readMetrics",
     "Read metrics",
     "Counters and gauges in the text format of Prometheus.",
+    access=Access.OPERATOR,
     success=[
         Success("The figures.", examples={"metrics": samples.METRICS}, media_type="text/plain")
     ],

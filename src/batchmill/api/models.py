@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from batchmill.api import faults, samples, wire
 from batchmill.api.docs import Success, operation
+from batchmill.api.doorkeeper import Access
 from batchmill.api.routes import add_get
 from batchmill.service.models import Models
 
@@ -37,12 +38,14 @@ _LIST: dict[str, Any] = operation(
     "listModels",
     "List models",
     "Every model that lines may name in `body.model`.",
+    access=Access.READ,
     success=[Success("The models.", wire.ModelList, {"models": samples.MODELS})],
 )
 _RETRIEVE: dict[str, Any] = operation(
     "retrieveModel",
     "Retrieve a model",
     "One model by its name.",
+    access=Access.READ,
     success=[Success("The model.", wire.ModelObject, {"model": samples.MODEL})],
     errors=[faults.MODEL_UNKNOWN],
 )

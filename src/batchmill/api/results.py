@@ -8,7 +8,9 @@ from starlette.responses import Response
 
 from batchmill.api import faults, samples
 from batchmill.api.docs import Success, operation
-from batchmill.api.routes import add_get, caller_of
+from batchmill.api.doorkeeper import Access, caller_of
+from batchmill.api.routes import add_get
+from batchmill.domain.rates import RateRule
 from batchmill.service.results import Outcome, ResultQuery, Results
 
 _MAX_PAGE: Final = 10_000
@@ -54,6 +56,8 @@ _READ: dict[str, Any] = operation(
     "no promised order. Pass `x-next-after` on as `after` until `x-has-more` is `false`, with a "
     "pause where a page is empty: then every line has come exactly once. A page may hold fewer "
     "lines than `limit`.",
+    access=Access.READ,
+    rate=RateRule.BATCH_RETRIEVE,
     success=[
         Success(
             "Some results.",

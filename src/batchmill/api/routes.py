@@ -1,14 +1,12 @@
-"""What the routers share: adding a GET with its HEAD, reading texts, who the caller is."""
+"""What the routers share: adding a GET with its HEAD, reading texts."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import Response
 
 from batchmill.domain.errors import InvalidRequest
-from batchmill.service.caller import Caller
 
 Endpoint = Callable[..., Awaitable[Response]]
 
@@ -16,7 +14,10 @@ Endpoint = Callable[..., Awaitable[Response]]
 def add_get(router: APIRouter, path: str, endpoint: Endpoint, **described: Any) -> None:
     """Serve GET, and HEAD without describing it."""
     router.add_api_route(path, endpoint, methods=["GET"], **described)
-    router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+    dependencies = described.get("dependencies")
+    router.add_api_route(
+        path, endpoint, methods=["HEAD"], include_in_schema=False, dependencies=dependencies
+    )
 
 
 def given(text: str | None, param: str) -> str | None:
@@ -25,8 +26,3 @@ def given(text: str | None, param: str) -> str | None:
         message = f"Invalid '{param}': the string holds a NUL character."
         raise InvalidRequest(message, param=param, code="invalid_string")
     return text or None
-
-
-def caller_of(_request: Request) -> Caller:
-    """Who asks: without keys there is one account, and Authorization means nothing."""
-    return Caller()

@@ -9,9 +9,10 @@ from starlette.responses import Response
 from batchmill.api import faults, samples, wire
 from batchmill.api.bodies import Patience, read_json
 from batchmill.api.docs import Success, form_body, json_body, operation
+from batchmill.api.doorkeeper import Access, caller_of
 from batchmill.api.multipart import FormRule, receive_form
-from batchmill.api.routes import caller_of
 from batchmill.domain.limits import Limits
+from batchmill.domain.rates import RateRule
 from batchmill.service.files import FileSpec
 from batchmill.service.refusals import too_large
 from batchmill.service.uploads import Uploads, UploadSpec
@@ -74,6 +75,8 @@ _CREATE: dict[str, Any] = operation(
     "createUpload",
     "Begin an upload",
     "Announces a file that will come in parts. It must be completed within the hour.",
+    access=Access.WRITE,
+    rate=RateRule.FILE_OTHER,
     success=_OK,
     errors=[
         faults.BAD_JSON,
@@ -88,6 +91,8 @@ _PART: dict[str, Any] = operation(
     "addUploadPart",
     "Add a part",
     "Adds up to 64 MB to an upload. Parts may come in parallel and in any order.",
+    access=Access.WRITE,
+    rate=RateRule.FILE_UPLOAD,
     success=[Success("The part.", wire.UploadPartObject, {"part": samples.PART})],
     errors=[
         faults.UPLOAD_UNKNOWN,
@@ -103,6 +108,8 @@ _COMPLETE: dict[str, Any] = operation(
     "Complete an upload",
     "Joins the parts in the order named into a file, with the checks of a plain upload. "
     "Completing again answers the same.",
+    access=Access.WRITE,
+    rate=RateRule.FILE_OTHER,
     success=_OK,
     errors=[
         faults.BAD_JSON,
@@ -121,6 +128,8 @@ _CANCEL: dict[str, Any] = operation(
     "cancelUpload",
     "Cancel an upload",
     "Gives an upload up; its parts are deleted.",
+    access=Access.WRITE,
+    rate=RateRule.FILE_OTHER,
     success=_OK,
     errors=[faults.UPLOAD_UNKNOWN, faults.UPLOAD_ENDED],
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from batchmill.config.settings import ModelSettings, Settings, UpstreamSettings
 from batchmill.config.tree import Keys
-from batchmill.config.units import is_header_safe, is_loopback
+from batchmill.config.units import is_header_safe
 from batchmill.domain.catalog import TEST_MODEL
 
 
@@ -23,19 +23,8 @@ class Finding:
 
 def find_faults(settings: Settings) -> Iterator[Finding]:
     """Everything that does not go together, worst first."""
-    yield from _exposed(settings)
     yield from _crossed_ranges(settings)
     yield from _models(settings.models)
-
-
-def _exposed(settings: Settings) -> Iterator[Finding]:
-    if not is_loopback(settings.server.host):
-        yield Finding(
-            ("server", "host"),
-            "without access keys batchmill would serve everyone who reaches that address: "
-            "take a loopback address such as 127.0.0.1, and put a reverse proxy that checks "
-            "who asks in front of it",
-        )
 
 
 def find_key_faults(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:

@@ -63,8 +63,11 @@ def with_models(settings: Settings, models: Sequence[ModelSettings]) -> Settings
 
 
 def dump_settings(settings: Settings) -> bytes:
-    """JSON with the secrets in it, for a child process's pipe and nothing else."""
-    return settings.model_dump_json(context={"secrets": True}).encode()
+    """JSON with the secrets in it, for a child process's pipe and nothing else.
+
+    What nobody set stays so: some settings mean another thing by default.
+    """
+    return settings.model_dump_json(context={"secrets": True}, exclude_unset=True).encode()
 
 
 def restore_settings(data: bytes) -> Settings:

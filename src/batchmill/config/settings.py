@@ -34,19 +34,23 @@ from batchmill.config.units import (
     Label,
     Pause,
     Port,
+    RequestRate,
     Seconds,
     Secret,
     Size,
     Tally,
     Timezone,
+    TomlFile,
     Url,
     Variable,
     Weight,
     WholeSeconds,
+    is_loopback,
     read_timezone,
 )
 from batchmill.domain.catalog import ENDPOINTS, TEST_ENDPOINT, TEST_MODEL, Catalog
 from batchmill.domain.limits import MB, PROFILES, Limits, Profile
+from batchmill.domain.rates import Rate, RateRule
 
 ENV_PREFIX = "BATCHMILL_"
 ENV_DELIMITER = "__"
@@ -98,12 +102,20 @@ class Section(BaseModel):
 class ServerSettings(Section):
     """``[server]``: where batchmill listens."""
 
-    host: Host = Field(default="127.0.0.1", description="Address to listen on; loopback only.")
+    host: Host = Field(
+        default="127.0.0.1",
+        description="Address to listen on. Any but a loopback address needs keys.",
+    )
     port: Port = Field(default=8080, description="Port to listen on; 0 takes any free one.")
     allowed_hosts: Hosts = Field(
         default=(),
         description="`Host` header values to accept besides localhost and loopback addresses, "
         "as a reverse proxy may send them.",
+    )
+    require_keys: Flag = Field(
+        default=False,
+        description="Whether every request needs a key on a loopback address too. Without it "
+        "whoever reaches the server is the operator, and keys mean nothing.",
     )
     upload_idle_timeout: Seconds = Field(
         default=60.0, description="An upload that sends nothing for so long is given up."
@@ -168,6 +180,67 @@ class ModelSettings(Section):
     ] = Field(default=(), description="The model's servers, one or more.")
     builtin: Annotated[Literal["smollm2"] | None, Kind("smollm2")] = Field(
         default=None, description="The model that runs in this process, instead of upstreams."
+    )
+    max_unfinished_lines: Count | None = Field(
+        default=None,
+        description="Lines of this model that an account may have under way; what is above waits "
+        "its turn.",
+    )
+    max_unfinished_tokens: Count | None = Field(
+        default=None,
+        description="The same in input tokens, estimated from the size of the lines.",
+    )
+
+
+class PriceSettings(Section):
+    """``[prices]``: what models cost."""
+
+    file: TomlFile | None = Field(
+        default=None,
+        description="The price table; `batchmill prices --example` prints one. Without it "
+        "nothing is priced. It is read when the server starts.",
+    )
+
+
+class RateSettings(Section):
+    """``[rates]``: requests of an account, as `1000/m` or `3/s`.
+
+    Without keys on a loopback address only those count that are set.
+    """
+
+    batch_create: RequestRate = Field(
+        default=Rate(1_000, 60.0), description="Batches that are created."
+    )
+    batch_retrieve: RequestRate = Field(
+        default=Rate(1_000, 60.0), description="Batches that are looked at, one at a time."
+    )
+    batch_list: RequestRate = Field(default=Rate(100, 60.0), description="Pages of batches.")
+    batch_cancel: RequestRate = Field(
+        default=Rate(1_000, 60.0), description="Batches that are cancelled."
+    )
+    file_upload: RequestRate = Field(
+        default=Rate(3, 1.0), description="Files and parts that are uploaded."
+    )
+    file_other: RequestRate = Field(
+        default=Rate(10, 1.0), description="Files that are looked at, listed or deleted."
+    )
+
+    def to_rates(self, *, only_set: bool) -> Mapping[RateRule, Rate]:
+        """The rates in force; with ``only_set`` those alone that some source has set."""
+        names = self.model_fields_set if only_set else set(RateRule)
+        return {rule: getattr(self, rule) for rule in RateRule if rule in names}
+
+
+class WebhookSettings(Section):
+    """``[webhooks]``: who is told when a batch ends."""
+
+    allow_private: Flag = Field(
+        default=False,
+        description="Whether receivers may have private, loopback or link-local addresses.",
+    )
+    timeout: Seconds = Field(default=10.0, description="Longest wait for a receiver's answer.")
+    give_up_after: WholeSeconds = Field(
+        default=72 * 3600, description="How long a delivery is tried again."
     )
 
 
@@ -317,6 +390,9 @@ class Settings(BaseSettings):
         "`batchmill run`, where one upstream takes them all.",
     )
     limits: LimitSettings = LimitSettings()
+    rates: RateSettings = RateSettings()
+    prices: PriceSettings = PriceSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     engine: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
 
@@ -339,6 +415,15 @@ class Settings(BaseSettings):
         if isinstance(given, Mapping):
             return {**values, "limits": {**_profile_limits(values.get("profile")), **given}}
         return values
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether every request needs a key."""
+        return self.server.require_keys or not is_loopback(self.server.host)
+
+    def to_rates(self) -> Mapping[RateRule, Rate]:
+        """The request rates in force."""
+        return self.rates.to_rates(only_set=not self.needs_keys)
 
     def to_limits(self) -> Limits:
         """The limits in force, as the value that the domain's rules read."""

@@ -14,16 +14,18 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
 from pydantic_settings import NoDecode
 
 from batchmill.domain.limits import parse_duration
+from batchmill.domain.rates import Rate
 
 MASK = "**********"
 
 _SIZES = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _SIZE = re.compile(r"([0-9]{1,18}) ?([KMGT]?B)?", re.IGNORECASE)
 _TIMES = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_RATE = re.compile(r"([1-9][0-9]{0,8})/([smhd])")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 
 
@@ -63,6 +65,18 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:g}"
     unit = next(unit for unit in "hms" if seconds % _TIMES[unit] == 0)
     return f"{int(seconds) // _TIMES[unit]}{unit}"
+
+
+def parse_rate(value: object) -> object:
+    """A Rate of ``1000/m``; what is none is left to pydantic to refuse."""
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return Rate(int(match[1]), float(_TIMES[match[2]])) if match else value
+
+
+def format_rate(rate: Rate) -> str:
+    """How the rate is written: ``1000/m``."""
+    unit = next(unit for unit, seconds in _TIMES.items() if seconds == rate.seconds)
+    return f"{rate.limit}/{unit}"
 
 
 def read_timezone(name: str) -> tzinfo:
@@ -182,6 +196,12 @@ Pause = Annotated[
     Field(ge=0, allow_inf_nan=False),
     Kind("a number of seconds of at least 0, or one with s, m, h or d", format_seconds),
 ]
+RequestRate = Annotated[
+    Rate,
+    BeforeValidator(parse_rate),
+    PlainSerializer(format_rate),
+    Kind("a number of requests a second, minute, hour or day, such as 3/s or 1000/m", format_rate),
+]
 Flag = Annotated[bool, Kind("true or false", lambda value: "true" if value else "false")]
 Label = Annotated[
     str,
@@ -206,6 +226,7 @@ Hosts = Annotated[
     BeforeValidator(_hosts),
     Kind("a list of host names without a port (in a variable: with commas between)", _joined),
 ]
+TomlFile = Annotated[Path, AfterValidator(_folder), Kind("the path of a TOML file")]
 Folder = Annotated[Path, AfterValidator(_folder), Kind("the path of a folder")]
 Secret = Annotated[
     SecretStr,

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from batchmill.domain.account import OPERATOR_WORKSPACE
+from batchmill.domain.ledger import Payer
+from batchmill.domain.pricing import NO_PRICES
 from batchmill.domain.usage import ZERO, Usage
 
 
@@ -41,8 +44,18 @@ class Event(StrEnum):
     SETTLED = "settled"
     CANCEL_REQUESTED = "cancel_requested"
     DEADLINE_PASSED = "deadline_passed"
+    HALTED = "halted"
     DELIVERED = "delivered"
     BROKE = "broke"
+
+
+class Halt(StrEnum):
+    """Which limit of spending ended a batch before all of its lines were sent."""
+
+    BUDGET = "budget"
+    ACCOUNT = "account"
+    WORKSPACE = "workspace"
+    KEY = "key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,12 @@ class Batch:
     All times are Unix seconds. ``expires_at`` is the deadline; ``verdict`` is
     the terminal status that a stopping batch is bound for. ``resent`` counts
     lines that went to the upstream again because their first answer was lost.
+
+    ``allowed_models`` None allows all. Prices are those of the table
+    ``price_version`` at the time of creation; ``list_price`` and ``price`` are
+    units of ``currency`` (see ``money``), which is None where nothing is
+    priced. ``budget`` is the most that may be spent, in units; ``halt`` says
+    which limit ended the batch.
     """
 
     id: str
@@ -81,6 +100,9 @@ class Batch:
     status: Status
     created_at: float
     expires_at: float
+    workspace: str = OPERATOR_WORKSPACE
+    key_id: str | None = None
+    allowed_models: tuple[str, ...] | None = None
     metadata: Mapping[str, str] | None = None
     output_expires_after: int | None = None
     verdict: Status | None = None
@@ -89,6 +111,12 @@ class Batch:
     counts: Counts = field(default_factory=Counts)
     usage: Usage = ZERO
     resent: int = 0
+    price_version: str = NO_PRICES.version
+    currency: str | None = None
+    list_price: int = 0
+    price: int = 0
+    budget: int | None = None
+    halt: Halt | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
     in_progress_at: float | None = None
@@ -98,6 +126,11 @@ class Batch:
     expired_at: float | None = None
     cancelling_at: float | None = None
     cancelled_at: float | None = None
+
+    @property
+    def payer(self) -> Payer:
+        """Whose bill it goes on."""
+        return Payer(self.account, self.workspace, self.key_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +160,7 @@ TABLE: Mapping[Status, Mapping[Event, Move]] = {
         Event.SETTLED: Move(Status.FINALIZING, Status.COMPLETED),
         Event.CANCEL_REQUESTED: Move(Status.CANCELLING, Status.CANCELLED),
         Event.DEADLINE_PASSED: Move(Status.FINALIZING, Status.EXPIRED),
+        Event.HALTED: Move(Status.FINALIZING, Status.COMPLETED),
         Event.BROKE: BROKEN,
     },
     Status.FINALIZING: {Event.DELIVERED: Move(), Event.BROKE: BROKEN},

@@ -126,8 +126,8 @@ def _sum_usage(usage: _Usage | None) -> Usage:
     return Usage(
         used_in,
         used_out,
-        _first(cached.cached_tokens, None) if cached else 0,
-        _first(reasoning.reasoning_tokens, None) if reasoning else 0,
+        min(used_in, _first(cached.cached_tokens, None)) if cached else 0,
+        min(used_out, _first(reasoning.reasoning_tokens, None)) if reasoning else 0,
     )
 
 

@@ -17,6 +17,7 @@ from batchmill.domain.catalog import TEST_ENDPOINT, Catalog
 from batchmill.domain.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 from batchmill.domain.file import Purpose
 from batchmill.domain.limits import DAY, Limits, Profile, parse_window
+from batchmill.domain.pricing import NO_PRICES, PriceTable
 from batchmill.ports import (
     BatchQuery,
     Clock,
@@ -69,6 +70,7 @@ class Rules:
     catalog: Catalog
     limits: Limits
     profile: Profile
+    prices: PriceTable = NO_PRICES
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,28 @@
 
 from dataclasses import dataclass
 
+from batchmill.domain.account import OPERATOR, OPERATOR_WORKSPACE, Role
+
+ANYONE = "anyone"
+MACHINE = "machine"
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The account on whose behalf a use-case runs."""
+    """On whose behalf a use-case runs. ``key_id`` None: no key was asked for.
 
-    account: str = "default"
+    ``models`` None allows all. ``actor`` is how the audit log names the caller.
+    """
+
+    account: str = OPERATOR
+    workspace: str = OPERATOR_WORKSPACE
+    role: Role = Role.ADMIN
+    key_id: str | None = None
+    models: frozenset[str] | None = None
+    is_default_workspace: bool = True
+    actor: str = ANYONE
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether the caller may see to every account."""
+        return self.account == OPERATOR and self.role is Role.ADMIN

@@ -7,6 +7,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from batchmill.domain.errors import ConfigError
+from batchmill.store.audit import SqlAudit
 from batchmill.store.batches import SqlBatches
 from batchmill.store.database import Backend, Database
 from batchmill.store.files import SqlFiles
@@ -25,6 +26,7 @@ class SqlStore:
         self.uploads = SqlUploads(database)
         self.batches = SqlBatches(database)
         self.shards = SqlShards(database)
+        self.audit = SqlAudit(database)
 
     async def ping(self) -> None:
         """Return if the database answers; raises otherwise."""

@@ -68,10 +68,36 @@ def _time(name: str, *, nullable: bool = False) -> Column[float]:
     return Column(name, Double, nullable=nullable)
 
 
+_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+# An amount is its whole millionths of the currency and the rest in units of 10^-15 of it: two
+# columns that every database sums exactly, and that no sum overflows.
+_MONEY = ("list_millionths", "list_rest", "price_millionths", "price_rest")
+
+
 def _sums() -> list[Column[Any]]:
-    names = ("completed", "failed", "resent")
-    tokens = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
-    return [_number(name) for name in names + tokens]
+    return [_number(name) for name in ("completed", "failed", "resent", *_TOKENS)]
+
+
+def _money(*, nullable: bool = False) -> list[Column[Any]]:
+    return [_number(name, nullable=nullable) for name in _MONEY]
+
+
+def _metered() -> list[Column[Any]]:
+    """What a shard's lines of one model used, for whom, and when."""
+    return [
+        Column("batch_id", Words, ForeignKey("batches.id"), primary_key=True),
+        Column("position", Integer, primary_key=True, autoincrement=False),
+        Column("model", Words, primary_key=True),
+        _words("account"),
+        _words("workspace"),
+        _words("key_id", nullable=True),
+        _time("at"),
+        _number("hour"),
+        _words("price_version"),
+        _words("currency", nullable=True),
+        *(_number(name) for name in ("calls", "failures", "rejections", "millis", *_TOKENS)),
+        *_money(),
+    ]
 
 
 metadata = MetaData()
@@ -128,7 +154,7 @@ upload_parts = Table(
     sqlite_autoincrement=True,
 )
 
-# The sums (total to reasoning_tokens) are zero until the batch is terminal: until
+# The sums (total to price_rest) are zero until the batch is terminal: until
 # then what counts is the sum over its shards.
 batches = Table(
     "batches",
@@ -136,6 +162,9 @@ batches = Table(
     _seq(),
     _id(),
     _words("account"),
+    _words("workspace"),
+    _words("key_id", nullable=True),
+    _words("allowed_models", nullable=True),
     _words("input_file_id"),
     _words("endpoint"),
     _words("completion_window"),
@@ -146,8 +175,13 @@ batches = Table(
     _words("metadata", nullable=True),
     _words("errors", nullable=True),
     _number("output_expires_after", nullable=True),
+    _words("price_version"),
+    _words("currency", nullable=True),
+    _words("budget", nullable=True),
+    _words("halt", nullable=True),
     _number("total"),
     *_sums(),
+    *_money(),
     _words("output_file_id", nullable=True),
     _words("error_file_id", nullable=True),
     _time("created_at"),
@@ -195,4 +229,181 @@ Index(
     "ix_shards_running",
     shards.c.status,
     sqlite_where=shards.c.status == ShardStatus.RUNNING.value,
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _seq(),
+    _id(),
+    _words("name"),
+    _time("created_at"),
+    sqlite_autoincrement=True,
+)
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    _seq(),
+    _id(),
+    Column("account", Words, ForeignKey("accounts.id"), nullable=False),
+    _words("name"),
+    _number("is_default"),
+    _time("created_at"),
+    Index("ix_workspaces_account", "account", "seq"),
+    sqlite_autoincrement=True,
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _seq(),
+    _id(),
+    Column("account", Words, ForeignKey("accounts.id"), nullable=False),
+    Column("workspace", Words, ForeignKey("workspaces.id"), nullable=False),
+    _words("name"),
+    _words("role"),
+    Column("prefix", Words, nullable=False, unique=True),
+    _words("digest"),
+    _words("models", nullable=True),
+    _time("created_at"),
+    _time("expires_at", nullable=True),
+    _time("revoked_at", nullable=True),
+    _time("last_used_at", nullable=True),
+    Index("ix_api_keys_account", "account", "seq"),
+    sqlite_autoincrement=True,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _seq(),
+    _id(),
+    _words("account"),
+    _words("actor"),
+    _words("action"),
+    _words("target"),
+    _words("detail"),
+    _time("created_at"),
+    Index("ix_audit_newest", "account", "created_at", "seq"),
+    sqlite_autoincrement=True,
+)
+
+rate_events = Table(
+    "rate_events",
+    metadata,
+    _seq(),
+    _words("account"),
+    _words("rule"),
+    _time("at"),
+    Index("ix_rate_events_rule", "account", "rule", "at"),
+)
+
+# Room that uploads under way have taken, until their file is stored or they are given up.
+reservations = Table(
+    "reservations",
+    metadata,
+    _seq(),
+    _id(),
+    _words("account"),
+    _number("bytes"),
+    _time("expires_at"),
+    Index("ix_reservations_account", "account", "expires_at"),
+    sqlite_autoincrement=True,
+)
+
+price_tables = Table(
+    "price_tables",
+    metadata,
+    _seq(),
+    _id(),
+    _words("text"),
+    _time("created_at"),
+    sqlite_autoincrement=True,
+)
+
+# Never updated, never deleted: what was charged stays what it was.
+ledger = Table(
+    "ledger",
+    metadata,
+    *_metered(),
+    Index("ix_ledger_account", "account", "hour"),
+    Index("ix_ledger_hour", "hour"),
+)
+
+ledger_items = Table(
+    "ledger_items",
+    metadata,
+    Column("batch_id", Words, ForeignKey("batches.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("model", Words, primary_key=True),
+    Column("item", Words, primary_key=True),
+    _number("tokens"),
+    *_money(),
+)
+
+# What shards that are not closed yet have used so far. A row goes when its shard closes.
+meters = Table(
+    "meters",
+    metadata,
+    *_metered(),
+    Index("ix_meters_account", "account", "hour"),
+)
+
+caps = Table(
+    "caps",
+    metadata,
+    Column("scope", Words, primary_key=True),
+    Column("scope_id", Words, primary_key=True),
+    Column("currency", Words, primary_key=True),
+    _words("account"),
+    _words("limit"),
+    _number("alert_percent", nullable=True),
+    _words("alerted_month", nullable=True),
+)
+
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    _seq(),
+    _id(),
+    _words("account"),
+    _words("name"),
+    _words("url"),
+    _words("event_types"),
+    _words("secret"),
+    _words("old_secret", nullable=True),
+    _time("old_secret_until", nullable=True),
+    _time("created_at"),
+    _time("updated_at"),
+    _number("failures"),
+    _time("open_until", nullable=True),
+    Index("ix_webhook_endpoints_account", "account", "created_at", "seq"),
+    sqlite_autoincrement=True,
+)
+
+# The outbox: a row an event and receiver, written with what the event tells of.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _seq(),
+    _id(),
+    _words("account"),
+    _words("event_id"),
+    _words("event_type"),
+    _words("subject"),
+    _words("endpoint_id", nullable=True),
+    _words("url"),
+    _words("payload"),
+    _time("created_at"),
+    _time("next_at", nullable=True),
+    _number("attempts"),
+    _time("delivered_at", nullable=True),
+    _time("given_up_at", nullable=True),
+    _number("last_status", nullable=True),
+    _words("last_error", nullable=True),
+    Index("ix_deliveries_due", "next_at"),
+    Index("ix_deliveries_endpoint", "endpoint_id", "created_at", "seq"),
+    Index("ix_deliveries_account", "account", "created_at", "seq"),
+    sqlite_autoincrement=True,
 )

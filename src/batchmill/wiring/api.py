@@ -42,7 +42,12 @@ def make_app(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Fast
 def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Services:
     limits = settings.to_limits()
     progress = ProgressFile(Paths(settings.data.dir).progress).of
-    rules = Rules(catalog=settings.catalog(), limits=limits, profile=settings.profile)
+    rules = Rules(
+        catalog=settings.catalog(),
+        limits=limits,
+        profile=settings.profile,
+        prices=parts.prices,
+    )
     store, blobs, clock = parts.store, parts.blobs, parts.clock
     return Services(
         files=Files(store=store.files, blobs=blobs, clock=clock, limits=limits),

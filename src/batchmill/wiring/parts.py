@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchmill.blobs import LocalBlobs
 from batchmill.config import Settings
+from batchmill.domain.pricing import NO_PRICES, PriceTable
 from batchmill.journal.local import LocalJournal
 from batchmill.ports import Clock, Store
 from batchmill.store import open_store
@@ -78,6 +79,7 @@ class Parts:
     blobs: LocalBlobs
     journal: LocalJournal
     clock: Clock
+    prices: PriceTable = NO_PRICES
 
 
 async def prepare_store(folder: Path) -> None:

@@ -1,0 +1,54 @@
+"""The doorkeeper: who may use an operation. Every route names what it asks for.
+
+``admission`` makes the dependency that runs before an operation, and before
+any of its body is read: it finds out who calls, whether their role suffices,
+and whether they do not call too often.
+"""
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+
+from fastapi import Depends
+from fastapi.params import Depends as Dependency
+from starlette.requests import Request
+
+from batchmill.domain.rates import RateRule
+from batchmill.service.caller import Caller
+
+
+class Access(StrEnum):
+    """What an operation asks of its caller."""
+
+    OPEN = "open"  # nothing, not even a key
+    READ = "read"  # any role
+    WRITE = "write"  # a member or an admin
+    ADMIN = "admin"  # an admin of the account
+    OPERATOR = "operator"  # an admin of the operator's account
+
+
+Admit = Callable[[Request, Access, RateRule | None], Awaitable[Caller]]
+
+
+def admission(access: Access, rate: RateRule | None) -> Dependency:
+    """The dependency of a route; the application's state holds who decides, as ``admit``."""
+
+    async def enter(request: Request) -> None:
+        admit: Admit = request.app.state.admit
+        request.state.caller = await admit(request, access, rate)
+
+    enter.__dict__["asks_for"] = (access, rate)
+    found = Depends(enter)
+    if not isinstance(found, Dependency):
+        raise TypeError(found)
+    return found
+
+
+def caller_of(request: Request) -> Caller:
+    """Who was let in."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+async def admit_anyone(_request: Request, _access: Access, _rate: RateRule | None) -> Caller:
+    """A door without keys and without rates: whoever comes is the operator."""
+    return Caller()

@@ -1,0 +1,151 @@
+"""The ledger: what was used and what it costs, one entry per batch, shard and model.
+
+A ``Meter`` counts the settled lines of one model in one shard; its ``read``
+is the Entry that is stored when the shard closes, and is then never changed.
+Tokens are counted by tier and thinking mode, and prices are linear within
+these, so that the entry is exact whatever the order of the lines.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from batchmill.domain.pricing import Item, Tariff, input_price, output_price
+from batchmill.domain.usage import ZERO, Usage
+
+EMBEDDINGS = "/v1/embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Whose bill it goes on; ``key`` is None on a server without keys."""
+
+    account: str
+    workspace: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Tokens of one line item, and what they cost in units."""
+
+    item: Item
+    tokens: int
+    list_price: int
+    price: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a model's settled lines of a shard used and cost.
+
+    ``calls`` counts settled lines, ``failures`` those of them that failed,
+    ``rejections`` their 429 answers. ``millis`` sums the durations of the
+    requests that settled them. ``usage`` and ``charges`` are of the successful
+    lines alone. ``currency`` None says that the model has no price.
+    """
+
+    batch_id: str
+    shard: int
+    model: str
+    payer: Payer
+    price_version: str
+    currency: str | None = None
+    calls: int = 0
+    failures: int = 0
+    rejections: int = 0
+    millis: int = 0
+    usage: Usage = ZERO
+    charges: tuple[Charge, ...] = ()
+
+    @property
+    def list_price(self) -> int:
+        """What the lines would have cost outside a batch, in units."""
+        return sum(charge.list_price for charge in self.charges)
+
+    @property
+    def price(self) -> int:
+        """What is charged, in units."""
+        return sum(charge.price for charge in self.charges)
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts lines of one model in one shard. ``blank`` is the entry of no line."""
+
+    blank: Entry
+    tariff: Tariff | None
+    is_embedding: bool = False
+    calls: int = 0
+    failures: int = 0
+    rejections: int = 0
+    millis: int = 0
+    _used: dict[tuple[int, bool], Usage] = field(default_factory=dict)
+
+    def add(
+        self, usage: Usage, *, ok: bool, thinks: bool = False, millis: int = 0, rejections: int = 0
+    ) -> None:
+        """Count a settled line; what a failed one used is not charged."""
+        self.calls += 1
+        self.millis += millis
+        self.rejections += rejections
+        if not ok:
+            self.failures += 1
+        elif usage is not ZERO:
+            tier = self.tariff.tier_of(usage.input) if self.tariff is not None else 0
+            kind = (tier, thinks or usage.reasoning > 0)
+            self._used[kind] = self._used.get(kind, ZERO) + usage
+
+    def read(self) -> Entry:
+        """The entry of the lines so far."""
+        return replace(
+            self.blank,
+            currency=self.tariff.currency if self.tariff is not None else None,
+            calls=self.calls,
+            failures=self.failures,
+            rejections=self.rejections,
+            millis=self.millis,
+            usage=sum(self._used.values(), ZERO),
+            charges=_merged(self._charges()),
+        )
+
+    def price(self) -> int:
+        """What the lines so far cost, in units."""
+        return sum(charge.price for charge in self._charges())
+
+    def _charges(self) -> Iterator[Charge]:
+        for (tier, thinks), usage in self._used.items():
+            item_in, item_out = _items(thinks=thinks, is_embedding=self.is_embedding)
+            of_input = of_output = 0
+            if self.tariff is not None:
+                rates = self.tariff.rates[tier]
+                of_input = input_price(rates, usage)
+                of_output = output_price(rates, usage, thinks=thinks)
+            yield self._charge(item_in, usage.input, of_input)
+            if usage.output:
+                yield self._charge(item_out, usage.output, of_output)
+
+    def _charge(self, item: Item, tokens: int, list_price: int) -> Charge:
+        price = self.tariff.discounted(list_price) if self.tariff is not None else 0
+        return Charge(item, tokens, list_price, price)
+
+
+def _items(*, thinks: bool, is_embedding: bool) -> tuple[Item, Item]:
+    if is_embedding:
+        return Item.EMBEDDING, Item.OUTPUT
+    if thinks:
+        return Item.THINKING_INPUT, Item.THINKING_OUTPUT
+    return Item.INPUT, Item.OUTPUT
+
+
+def _merged(charges: Iterator[Charge]) -> tuple[Charge, ...]:
+    """One charge an item, in the order of the items."""
+    sums: dict[Item, Charge] = {}
+    for one in charges:
+        before = sums.get(one.item, Charge(one.item, 0, 0, 0))
+        sums[one.item] = Charge(
+            one.item,
+            before.tokens + one.tokens,
+            before.list_price + one.list_price,
+            before.price + one.price,
+        )
+    return tuple(sums[item] for item in Item if item in sums)

@@ -1,0 +1,126 @@
+"""The seams of the house: what the rules above need from the world, and the values that cross.
+
+Implementations live in ``store``, ``blobs``, ``journal``, ``upstream``,
+``cluster`` and ``webhooks``; ``wiring`` alone introduces them to their users.
+Nothing here does anything. Times are Unix seconds, sizes are bytes.
+"""
+
+from typing import Protocol
+
+from batchmill.ports.accounts import AccountStore, AuditStore, KeyStore, WorkspaceStore
+from batchmill.ports.blobs import BlobMissing, Blobs, BlobWriter, StoredBlob
+from batchmill.ports.clock import Clock
+from batchmill.ports.cluster import Cluster, ShardEnd, ShardRun, Worker
+from batchmill.ports.journal import Journal, Record, Segment, Settled
+from batchmill.ports.money import BatchSpent, CapStore, LedgerStore, PriceStore, RateStore
+from batchmill.ports.store import (
+    BatchQuery,
+    BatchStore,
+    CursorUnknown,
+    FileQuery,
+    FileStore,
+    Idempotency,
+    IdempotencyMismatch,
+    Page,
+    Progress,
+    Quota,
+    QuotaReached,
+    Reservation,
+    ShardStore,
+    ShardTally,
+    TooManyUnfinished,
+    UnfinishedCap,
+    UploadStore,
+)
+from batchmill.ports.transport import FaultKind, Reply, Target, Transport, TransportFault
+from batchmill.ports.webhooks import PostFault, PostFaultKind, Postman, WebhookStore
+
+
+class Store(Protocol):
+    """The database."""
+
+    @property
+    def files(self) -> FileStore: ...
+    @property
+    def uploads(self) -> UploadStore: ...
+    @property
+    def batches(self) -> BatchStore: ...
+    @property
+    def shards(self) -> ShardStore: ...
+    @property
+    def accounts(self) -> AccountStore: ...
+    @property
+    def workspaces(self) -> WorkspaceStore: ...
+    @property
+    def keys(self) -> KeyStore: ...
+    @property
+    def audit(self) -> AuditStore: ...
+    @property
+    def prices(self) -> PriceStore: ...
+    @property
+    def ledger(self) -> LedgerStore: ...
+    @property
+    def caps(self) -> CapStore: ...
+    @property
+    def rates(self) -> RateStore: ...
+    @property
+    def webhooks(self) -> WebhookStore: ...
+
+    async def ping(self) -> None:
+        """Return if the database answers; raises otherwise."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+__all__ = [
+    "AccountStore",
+    "AuditStore",
+    "BatchQuery",
+    "BatchSpent",
+    "BatchStore",
+    "BlobMissing",
+    "BlobWriter",
+    "Blobs",
+    "CapStore",
+    "Clock",
+    "Cluster",
+    "CursorUnknown",
+    "FaultKind",
+    "FileQuery",
+    "FileStore",
+    "Idempotency",
+    "IdempotencyMismatch",
+    "Journal",
+    "KeyStore",
+    "LedgerStore",
+    "Page",
+    "PostFault",
+    "PostFaultKind",
+    "Postman",
+    "PriceStore",
+    "Progress",
+    "Quota",
+    "QuotaReached",
+    "RateStore",
+    "Record",
+    "Reply",
+    "Reservation",
+    "Segment",
+    "Settled",
+    "ShardEnd",
+    "ShardRun",
+    "ShardStore",
+    "ShardTally",
+    "Store",
+    "StoredBlob",
+    "Target",
+    "TooManyUnfinished",
+    "Transport",
+    "TransportFault",
+    "UnfinishedCap",
+    "UploadStore",
+    "WebhookStore",
+    "Worker",
+    "WorkspaceStore",
+]

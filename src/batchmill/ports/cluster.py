@@ -1,0 +1,66 @@
+"""The cluster: where workers live, and what they run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from batchmill.domain.shards import Shard
+
+
+class ShardEnd(StrEnum):
+    """How a shard's run ended."""
+
+    FINISHED = "finished"  # every line settled and closed in the store
+    STOPPED = "stopped"  # stopped on request; what had settled is durable
+    LOST = "lost"  # the worker is gone or broke; the journal says what had settled
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRun:
+    """A shard to run: what a worker needs besides the blobs, the journal and the store."""
+
+    shard: Shard
+    endpoint: str
+    input_blob: str
+    deadline: float
+
+
+class Worker(Protocol):
+    """Runs shards: what a cluster hands them to."""
+
+    async def run(self, run: ShardRun) -> ShardEnd:
+        """Run a shard to its end; raises what breaks it."""
+        ...
+
+    async def cancel(self, batch_id: str, grace: float) -> None:
+        """Send nothing more of this batch; abort what is in flight after ``grace`` seconds."""
+        ...
+
+    def wanted(self, model: str) -> int:
+        """How many more lines this model's slots could use now."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """Stop sending, wait up to ``grace`` for what is in flight, then abort it."""
+        ...
+
+
+class Cluster(Protocol):
+    """Where workers live. It runs shards on them and tells how each ended."""
+
+    def run(self, run: ShardRun, on_end: Callable[[Shard, ShardEnd], None]) -> None:
+        """Hand a shard to a worker; ``on_end`` is called once, later."""
+        ...
+
+    async def cancel(self, batch_id: str, grace: float) -> None:
+        """As ``Worker.cancel``, for every worker."""
+        ...
+
+    def wanted(self, model: str) -> int:
+        """As ``Worker.wanted``, over all workers."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """Stop every worker; each run's ``on_end`` is called before this returns."""
+        ...

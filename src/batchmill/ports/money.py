@@ -1,0 +1,66 @@
+"""The store of money: price tables, the ledger, caps; and of request rates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from batchmill.domain.account import Deed
+from batchmill.domain.caps import Cap, Scope
+from batchmill.domain.rates import Rate, RateRule, Ruling
+from batchmill.domain.webhook import WebhookEvent
+
+
+class PriceStore(Protocol):
+    """Every price table that was ever in force, by version."""
+
+    async def keep(self, version: str, text: str, now: float) -> None:
+        """Store the table; one that is there stays as it is."""
+        ...
+
+    async def get(self, version: str) -> str | None:
+        """The table's text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSpent:
+    """What a batch has cost, in units: its closed shards together, its open ones by index."""
+
+    closed: int = 0
+    open: Mapping[int, int] = field(default_factory=dict)
+
+
+class LedgerStore(Protocol):
+    """What was charged, as the engine asks for it. ``UsageStore`` answers everyone else."""
+
+    async def of_batch(self, batch_id: str) -> BatchSpent: ...
+
+    async def spent(self, scope: Scope, scope_id: str, currency: str, since: float) -> int:
+        """Units charged since a full hour, by closed shards alone."""
+        ...
+
+
+class CapStore(Protocol):
+    """Monthly caps, one per thing and currency."""
+
+    async def put(self, cap: Cap, deed: Deed) -> None:
+        """Set or replace a cap; the month of its last alert stays."""
+        ...
+
+    async def remove(self, cap: Cap, deed: Deed) -> None: ...
+
+    async def list(self, account: str | None = None) -> Sequence[Cap]:
+        """The account's caps, or those of all."""
+        ...
+
+    async def alert(self, cap: Cap, month: str, event: WebhookEvent) -> bool:
+        """Note that the alert of ``month`` went out, with its event; whether it was the first."""
+        ...
+
+
+class RateStore(Protocol):
+    """Requests that were admitted lately, over all processes."""
+
+    async def admit(self, account: str, rule: RateRule, rate: Rate, now: float) -> Ruling:
+        """Count a request if it may pass, and rule. A power cut may undo it."""
+        ...
