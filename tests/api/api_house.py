@@ -25,6 +25,7 @@ from batchmill.domain.batch import Batch, Event, advance
 from batchmill.domain.catalog import TEST_ENDPOINT, TEST_MODEL, Catalog
 from batchmill.domain.limits import Limits, Profile
 from batchmill.ports import Progress, Record, Settled
+from batchmill.service.administration import make_administration
 from batchmill.service.batches import Batches, Rules
 from batchmill.service.files import Files
 from batchmill.service.models import Models
@@ -223,6 +224,7 @@ def _build(
         ),
         results=Results(store=store, blobs=blobs, journal=journal, limits=limits),
         models=Models(catalog, created=NOON),
+        admin=make_administration(store, clock),
     )
     probes = Probes(store.ping, lambda: engine[0], lambda: b"# TYPE a gauge\na 1\n")
     app = create_app(services, probes, Door(limits=limits, **door))

@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchmill.domain.account import OPERATOR_WORKSPACE
+from batchmill.domain.ledger import Payer, Terms
+from batchmill.domain.lines import Request
 from batchmill.domain.retry import RetryPolicy
 from batchmill.domain.shards import Shard
 from batchmill.engine.active import ActiveShard, Job
@@ -212,7 +215,7 @@ class Desk:
         """A fed line; its share of the budget must be free."""
         self.active.feed()
         self.budget._taken += len(body)
-        return Job(self.active, number, b'"c%d"' % number, body)
+        return Job(self.active, number, Request(b'"c%d"' % number, body, "m", is_plain=False))
 
     def offer(self, lane: Lane, *numbers: int) -> None:
         for number in numbers:
@@ -230,7 +233,8 @@ class Desk:
 
 
 def a_desk(*, deadline: float = T0 + DAY, before: Settled | None = None, **shard: Any) -> Desk:
-    run = ShardRun(a_shard(**shard), "/v1/chat/completions", "files/x", deadline)
+    terms = Terms(Payer("acme", OPERATOR_WORKSPACE))
+    run = ShardRun(a_shard(**shard), "/v1/chat/completions", "files/x", deadline, terms)
     budget = Budget(1 << 30)
     active = ActiveShard(run, before or Settled({}, frozenset()), budget)
     segment = FakeSegment(active)

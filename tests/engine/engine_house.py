@@ -24,6 +24,7 @@ from batchmill.domain import ids
 from batchmill.domain.batch import Batch, Event, Status, advance
 from batchmill.domain.errors import StorageFull
 from batchmill.domain.file import File, Purpose
+from batchmill.domain.pricing import NO_PRICES
 from batchmill.engine.engine import Engine
 from batchmill.ports import Quota, Store
 from batchmill.wiring.engine import open_engine
@@ -90,7 +91,7 @@ class Proxy:
     def __getattr__(self, attribute: str) -> Any:
         target = getattr(self._inner, attribute)
         name = f"{self._name}.{attribute}" if self._name else attribute
-        if attribute in ("files", "uploads", "batches", "shards"):
+        if attribute in ("files", "uploads", "batches", "shards", "caps", "ledger"):
             return Proxy(target, attribute, self._script)
         if inspect.isasyncgenfunction(target):
             return self._wrap_stream(target, name)
@@ -197,6 +198,7 @@ class House:
             status=Status.VALIDATING,
             created_at=now,
             expires_at=now + window,
+            price_version=self.parts.prices.version,
         )
         made = await self.rows.batches.create(replace(batch, **changes), None, ())
         self.engine.wake()
@@ -300,9 +302,10 @@ async def open_house(
     folder: Path, *urls: str, clock: FakeClock | None = None, start: bool = True, **options: Any
 ) -> AsyncIterator[House]:
     """A house in ``folder``; may be opened again there, as after a restart."""
+    prices = options.pop("prices", NO_PRICES)
     settings, script = settings_for(folder, urls, **options), Script()
     clock = clock or FakeClock()
-    async with open_parts(settings) as real:
+    async with open_parts(settings, prices) as real:
         parts = replace(
             real,
             clock=clock,

@@ -16,6 +16,8 @@ from batchmill.domain.results import error_line, judge, output_line
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.delivery import Deliverer
+from batchmill.engine.prices import PriceBook
+from batchmill.engine.purse import Treasury
 from batchmill.ports import BlobMissing, Record
 
 URL = "http://127.0.0.1:9/v1"
@@ -28,6 +30,8 @@ def deliverer(house: House) -> Deliverer:
         blobs=house.parts.blobs,
         journal=house.parts.journal,
         clock=house.clock,
+        prices=PriceBook(house.store.prices),
+        treasury=Treasury(caps=house.store.caps, ledger=house.store.ledger, clock=house.clock),
         max_line_bytes=1 << 20,
     )
 

@@ -79,7 +79,7 @@ def test_a_good_answer_settles_the_line_with_its_bytes_and_usage() -> None:
     assert b'"custom_id":"c7"' in desk.record.line
     assert (len(transport.sent), rests) == (1, [])
     assert desk.segment.marks == [7]
-    assert desk.active.tally().completed == 1
+    assert desk.active.tally(T0).completed == 1
 
 
 def test_what_is_sent_is_the_lines_own_body_under_the_path_without_v1() -> None:
@@ -97,7 +97,7 @@ def test_an_answer_that_will_not_get_better_settles_at_once(status: int) -> None
     assert parsed["error"] is None
     assert parsed["response"]["status_code"] == status  # type: ignore[index]
     assert (len(transport.sent), rests) == (1, [])
-    assert desk.active.tally().failed == 1
+    assert desk.active.tally(T0).failed == 1
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 501, 529])
@@ -116,7 +116,7 @@ def test_every_attempt_at_a_line_carries_the_same_idempotency_key() -> None:
     assert desk.record.ok
     assert {sent.key for sent in transport.sent} == {line_id("batch_1", 7)}
     assert desk.segment.marks == [7, 7, 7]
-    assert desk.active.tally().resent == 0, "a retry is no line that was lost by a crash"
+    assert desk.active.tally(T0).resent == 0, "a retry is no line that was lost by a crash"
 
 
 @pytest.mark.parametrize("body", BAD_200S)
@@ -249,7 +249,7 @@ def test_a_line_that_an_earlier_attempt_sent_counts_as_resent_once() -> None:
         desk.offer(rig.lane, 2, 3)
         await settle_down()
         assert sorted(desk.numbers) == [1, 2, 3]
-        assert desk.active.tally().resent == 2
+        assert desk.active.tally(T0).resent == 2
         assert rig.reading("batchmill_lines_resent_total") == 2.0
 
     asyncio.run(run_rig([an_upstream(transport, 1)], test))

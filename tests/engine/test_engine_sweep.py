@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from engine_fakes import DAY, T0
-from engine_house import FULL, House, open_house, some_lines
+from engine_house import FULL, PLENTY, House, open_house, some_lines
 
 from batchmill.domain.batch import Event, advance
 from batchmill.domain.file import Purpose, Upload, UploadPart, UploadStatus
@@ -77,7 +77,7 @@ def test_overdue_uploads_expire_with_their_parts_and_pending_ones_stay(tmp_path:
                     created_at=T0,
                     expires_at=T0 + life,
                 )
-                await house.rows.uploads.add(upload)
+                await house.rows.uploads.add(upload, PLENTY)
                 writer = await house.blobs.create(f"parts/{name}")
                 await writer.write(b"12345")
                 await writer.commit()

@@ -25,10 +25,12 @@ from engine_house import CHAT, a_line
 
 from batchmill.blobs import LocalBlobs
 from batchmill.domain.ids import line_id
+from batchmill.domain.ledger import Payer, Terms
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.budget import Budget
 from batchmill.engine.lane import Lane
+from batchmill.engine.purse import Treasury
 from batchmill.engine.worker import LocalWorker, ShardBroken
 from batchmill.journal.local import LocalJournal
 from batchmill.ports import BlobMissing, Record, Reply, ShardEnd, ShardRun, ShardTally
@@ -68,7 +70,9 @@ class Shop:
 
     def run(self, **changes: object) -> "asyncio.Task[ShardEnd]":
         shard = replace(self.shard, **changes)  # type: ignore[arg-type]
-        return asyncio.create_task(self.worker.run(ShardRun(shard, CHAT, "files/x", T0 + DAY)))
+        terms = Terms(Payer("acme", "ws"))
+        run = ShardRun(shard, CHAT, "files/x", T0 + DAY, terms)
+        return asyncio.create_task(self.worker.run(run))
 
     async def leave(self, attempt: int, sent: list[int], settled: list[int]) -> None:
         """What an earlier attempt left in the journal."""
@@ -100,6 +104,7 @@ async def open_shop(folder: Path, transport: ScriptedTransport) -> AsyncIterator
         blobs=blobs,
         journal=journal,
         shards=rows,  # type: ignore[arg-type]
+        treasury=Treasury(caps=None, ledger=None, clock=clock),  # type: ignore[arg-type]
         lane_of=lambda model: lane,
         max_bytes_in_flight=1 << 20,
         clock=clock,
@@ -119,9 +124,13 @@ def test_a_shard_is_read_sent_journaled_and_closed(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_shop(tmp_path, ScriptedTransport()) as shop:
             assert await shop.run() is ShardEnd.FINISHED
-            assert shop.rows.closed == [
-                ShardTally("batch_1", 0, 3, LINES, 0, Usage(2 * LINES, 3 * LINES), 0)
-            ]
+            [closed] = shop.rows.closed
+            usage = Usage(2 * LINES, 3 * LINES)
+            assert replace(closed, entries=()) == ShardTally(
+                "batch_1", 0, 3, LINES, 0, usage, 0, T0
+            )
+            [entry] = closed.entries
+            assert (entry.model, entry.calls, entry.failures, entry.usage) == ("m", LINES, 0, usage)
             settled = await shop.journal.read("batch_1", 0)
             assert sorted(settled.records) == list(range(1, LINES + 1))
             assert (shop.budget.taken, shop.lane.wanted()) == (0, 8)
@@ -244,7 +253,7 @@ def test_a_shard_of_a_cancelled_batch_that_comes_late_sends_nothing(tmp_path: Pa
             await shop.worker.cancel("batch_1", 60.0)
             assert await shop.run() is ShardEnd.STOPPED
             assert shop.transport.sent == []
-            assert shop.rows.tallies == [ShardTally("batch_1", 0, 3, 0, 0, ZERO, 0)]
+            assert shop.rows.tallies == [ShardTally("batch_1", 0, 3, 0, 0, ZERO, 0, T0)]
 
     asyncio.run(main())
 

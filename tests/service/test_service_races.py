@@ -109,7 +109,7 @@ def test_others_see_nothing_of_an_account(tmp_path: Path) -> None:
 
 
 async def store_file(files: Files, content: bytes = b"{}\n") -> Any:
-    async with files.draft() as draft:
+    async with files.draft(CALLER) as draft:
         await draft.write(content)
         return await files.keep(CALLER, draft, FileSpec("a", "batch"))
 

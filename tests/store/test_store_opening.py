@@ -1,8 +1,10 @@
 """Opening a database: migrations, the settings of SQLite, and what is refused."""
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from store_cases import KINDS, PLENTY, a_batch, a_file, with_store
 
 from batchmill.domain.errors import ConfigError
@@ -134,16 +137,34 @@ def test_sqlite_is_set_to_lose_nothing(tmp_path: Path) -> None:
 
     async def main() -> None:
         store = await open_store(tmp_path / "x.db")
-        async with store._database.read() as one, store._database.write() as two:
-            for connection in (one, two):
-                for pragma, value in (
-                    ("journal_mode", "wal"),
-                    ("synchronous", 2),
-                    ("foreign_keys", 1),
-                    ("busy_timeout", 60_000),
-                ):
-                    answer = await connection.exec_driver_sql(f"PRAGMA {pragma}")
-                    assert answer.scalar_one() == value
+        for _ in range(2):
+            async with store._database.read() as one, store._database.write() as two:
+                for connection in (one, two):
+                    assert await pragmas(connection) == ["wal", 2, 1, 60_000]
+            # only what may be forgotten is not synced, on a connection that is never lent out
+            async with store._database.relaxed() as lazy:
+                assert await pragmas(lazy) == ["wal", 1, 1, 60_000]
+        await store.close()
+
+    asyncio.run(main())
+
+
+async def pragmas(connection: AsyncConnection) -> list[object]:
+    names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+    return [(await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one() for name in names]
+
+
+def test_a_relaxed_writer_keeps_all_others_out_too(tmp_path: Path) -> None:
+    """It is BEGIN IMMEDIATE all the same: what it counted is still true when it adds."""
+
+    async def main() -> None:
+        store = await open_store(tmp_path / "x.db")
+        with closing(sqlite3.connect(tmp_path / "x.db", timeout=0)) as stranger:
+            async with store._database.relaxed() as connection:
+                await connection.execute(text("SELECT count(*) FROM files"))
+                with pytest.raises(sqlite3.OperationalError, match="locked"):
+                    stranger.execute("BEGIN IMMEDIATE")
+            stranger.execute("BEGIN IMMEDIATE")
         await store.close()
 
     asyncio.run(main())

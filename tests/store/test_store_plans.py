@@ -32,9 +32,9 @@ async def plan_of(store: SqlStore, statement: ClauseElement) -> list[str]:
 
 
 def scanned(plan: list[str]) -> list[str]:
-    """The tables read whole. A page and its sums are results on their way, not tables."""
+    """The tables read whole. A page, its sums and prices are results on their way, not tables."""
     scans = [step.split()[1] for step in plan if step.startswith("SCAN")]
-    return [name for name in scans if name not in ("page", "sums")]
+    return [name for name in scans if name not in ("page", "sums", "prices", "spent")]
 
 
 BATCH_LISTS: dict[str, BatchQuery] = {

@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from batchmill.api.admin import AdminRoutes
 from batchmill.api.batches import BatchRoutes
 from batchmill.api.bodies import Patience
 from batchmill.api.description import DescriptionRoutes
@@ -27,6 +28,7 @@ from batchmill.api.results import ResultRoutes
 from batchmill.api.uploads import UploadRoutes
 from batchmill.domain.errors import BatchmillError
 from batchmill.domain.limits import Limits
+from batchmill.service.administration import Administration
 from batchmill.service.batches import Batches
 from batchmill.service.files import Files
 from batchmill.service.models import Models
@@ -45,6 +47,7 @@ class Services:
     batches: Batches
     results: Results
     models: Models
+    admin: Administration
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,4 +86,5 @@ def _routers(services: Services, door: Door) -> list[APIRouter]:
         ResultRoutes(services.results).router(),
         BatchRoutes(services.batches, zone=zone, patience=patience).router(),
         ModelRoutes(services.models).router(),
+        AdminRoutes(services.admin, patience=patience).router(),
     ]

@@ -54,6 +54,7 @@ class BatchRoutes:
             completion_window=body.completion_window,
             metadata=body.metadata,
             output_expires_after=output.seconds if output else None,
+            budget=body.batchmill.budget if body.batchmill else None,
         )
         state = await self._batches.create(caller_of(request), spec, key)
         return wire.answer(wire.batch_object(state))

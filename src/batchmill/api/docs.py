@@ -26,6 +26,8 @@ Files, Uploads and Batches as OpenAI's clients know them, in front of your own m
 
 Every path is served below `/v1` and below `/compatible-mode/v1`. Every error has the same
 envelope, and every answer an `x-request-id`. Every `GET` answers `HEAD` too.
+
+A server that needs keys takes them as `Authorization: Bearer` or as `api-key`.
 """
 
 
@@ -82,6 +84,30 @@ EVERYWHERE: Final = (
 )
 
 
+UNIDENTIFIED: Final = Sample(
+    401,
+    "unidentified",
+    "Incorrect API key provided. Send 'Authorization: Bearer' and a key of this server that is "
+    "neither revoked nor expired.",
+    code="invalid_api_key",
+)
+FORBIDDEN: Final = Sample(
+    403,
+    "forbidden",
+    "A read-only key cannot do this: it takes a member or an admin key.",
+    code="permission_denied",
+)
+
+
+TOO_SOON: Final = Sample(
+    429,
+    "too_soon",
+    "Rate limit reached: files are uploaded at most 3 times in 1 s. Please try again in 0.412 s.",
+    code="rate_limit_exceeded",
+    type="requests",
+)
+
+
 def operation(
     op: str,
     summary: str,
@@ -97,7 +123,7 @@ def operation(
     responses: dict[int | str, dict[str, Any]] = {}
     for one in success:
         responses[one.status] = _success(one)
-    for sample in (*errors, *EVERYWHERE):
+    for sample in (*errors, *_of_the_door(access), *_of_the_rate(rate), *EVERYWHERE):
         _add_error(responses, sample)
     return {
         "dependencies": [admission(access, rate)],
@@ -109,6 +135,18 @@ def operation(
         "response_class": Response,
         "status_code": success[0].status,
     }
+
+
+def _of_the_door(access: Access) -> Sequence[Sample]:
+    """How a door that asks for keys refuses."""
+    if access is Access.OPEN:
+        return ()
+    return (UNIDENTIFIED,) if access is Access.READ else (UNIDENTIFIED, FORBIDDEN)
+
+
+def _of_the_rate(rate: RateRule | None) -> Sequence[Sample]:
+    """How a request is refused that comes too soon."""
+    return () if rate is None else (TOO_SOON,)
 
 
 def json_body(shape: type[BaseModel], example: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,13 +249,14 @@ def _add_error(responses: dict[int | str, dict[str, Any]], sample: Sample) -> No
 
 _REASONS: Final = {
     400: "The request is wrong: change it.",
-    403: "A web page of another site sends the request.",
+    401: "The server needs a key, and the request has none that opens it.",
+    403: "The key's role does not reach so far, or a web page of another site sends the request.",
     404: "There is no such thing.",
     408: "The client stalled.",
     409: "The thing is in another state than the request needs; repeating it does not help.",
     416: "The range begins behind the file's end.",
     421: "The server does not go by this host name.",
-    429: "A quota is used up; repeating the request at once does not help.",
+    429: "A quota is used up, or requests come too fast: then `Retry-After` says how long to wait.",
     500: "The server met an error of its own.",
     503: "The server is not ready.",
     507: "The disk is full; nothing was stored.",

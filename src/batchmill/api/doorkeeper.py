@@ -24,6 +24,7 @@ class Access(StrEnum):
     WRITE = "write"  # a member or an admin
     ADMIN = "admin"  # an admin of the account
     OPERATOR = "operator"  # an admin of the operator's account
+    OPERATOR_READ = "operator-read"  # any role of the operator's account
 
 
 Admit = Callable[[Request, Access, RateRule | None], Awaitable[Caller]]
@@ -33,6 +34,8 @@ def admission(access: Access, rate: RateRule | None) -> Dependency:
     """The dependency of a route; the application's state holds who decides, as ``admit``."""
 
     async def enter(request: Request) -> None:
+        if access is Access.OPEN:
+            return  # nobody is asked for, so there is nobody on whose behalf to act
         admit: Admit = request.app.state.admit
         request.state.caller = await admit(request, access, rate)
 
@@ -44,7 +47,7 @@ def admission(access: Access, rate: RateRule | None) -> Dependency:
 
 
 def caller_of(request: Request) -> Caller:
-    """Who was let in."""
+    """Who was let in; routes that are open to all have nobody to name."""
     caller: Caller = request.state.caller
     return caller
 

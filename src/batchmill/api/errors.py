@@ -18,12 +18,15 @@ from batchmill.api.wire import ErrorBody, Fault, answer
 from batchmill.domain.errors import (
     BatchmillError,
     Conflict,
+    Forbidden,
     InvalidRequest,
     NotFound,
     QuotaExceeded,
+    RateLimited,
     Refused,
     StorageFull,
     TooLarge,
+    Unidentified,
 )
 from batchmill.service.refusals import missing_parameter, shorten
 
@@ -61,11 +64,15 @@ class Kind:
 
 
 KINDS: Final[Mapping[type[BatchmillError], Kind]] = {
+    Unidentified: Kind(401, INVALID, {"www-authenticate": "Bearer"}),
+    Forbidden: Kind(403, INVALID, {}),
     InvalidRequest: Kind(400, INVALID, {}),
     TooLarge: Kind(400, INVALID, {}),
     NotFound: Kind(404, INVALID, {}),
     Conflict: Kind(409, INVALID, NO_RETRY),
     QuotaExceeded: Kind(429, "insufficient_quota", NO_RETRY),
+    # what to wait for stands in headers that the gate adds, to admitted requests as well
+    RateLimited: Kind(429, "requests", {}),
     StorageFull: Kind(507, SERVER, NO_RETRY),
     # the rest of the body is never going to come: the connection is of no more use
     Stalled: Kind(408, INVALID, {"connection": "close"}),

@@ -159,3 +159,47 @@ MODEL_UNKNOWN: Final = Sample(
 NOT_READY: Final = Sample(
     503, "not_ready", "The engine does not answer.", code="not_ready", type=SERVER
 )
+BAD_NAME: Final = Sample(
+    400,
+    "bad_name",
+    "Invalid 'name': expected a string of 1 to 100 characters, but got one of 0.",
+    "name",
+    "invalid_string_length",
+)
+BAD_ACCOUNT: Final = Sample(
+    400,
+    "bad_account",
+    "Invalid 'account': the string holds a NUL character.",
+    "account",
+    "invalid_string",
+)
+BAD_MODELS: Final = Sample(
+    400,
+    "bad_models",
+    "Invalid 'models': keys of the default workspace can call every model; name another workspace.",
+    "models",
+    "invalid_value",
+)
+ACCOUNT_UNKNOWN: Final = Sample(
+    404, "account_unknown", "No account found with id 'acct_5c0de1f2a3b4c5d6e7f80912'.", "account"
+)
+WORKSPACE_UNKNOWN: Final = Sample(
+    404,
+    "workspace_unknown",
+    "No workspace found with id 'ws_0a1b2c3d4e5f60718293a4b5'.",
+    "workspace",
+)
+API_KEY_UNKNOWN: Final = Sample(
+    404, "key_unknown", "No key found with id 'key_9e8d7c6b5a49382716f5e4d3'.", "key_id"
+)
+AUDIT_UNKNOWN: Final = Sample(
+    404, "after_unknown", "No audit entry found with id 'deed_1f2e3d4c5b6a798897a6b5c4'.", "after"
+)
+LAST_ADMIN_KEY: Final = Sample(
+    409,
+    "last_admin_key",
+    "Key 'key_9e8d7c6b5a49382716f5e4d3' is the last usable admin key of its account: make another "
+    "first, or revoke it on the server's machine with 'batchmill keys revoke'.",
+    "key_id",
+    "last_admin_key",
+)

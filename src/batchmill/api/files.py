@@ -16,7 +16,7 @@ from batchmill.api.docs import Success, form_body, operation
 from batchmill.api.doorkeeper import Access, caller_of
 from batchmill.api.errors import envelope
 from batchmill.api.expiry import read_expiry
-from batchmill.api.multipart import FormRule, receive_form
+from batchmill.api.multipart import FormRule, announced_size, receive_form
 from batchmill.api.ranges import Span, Unsatisfiable, is_unchanged, wanted_span
 from batchmill.api.routes import add_get, given
 from batchmill.api.times import read_after, read_before
@@ -60,12 +60,13 @@ class FileRoutes:
 
     async def create(self, request: Request) -> Response:
         """Take a file in."""
-        async with self._files.draft() as draft:
+        caller, announced = caller_of(request), announced_size(request, self._rule)
+        async with self._files.draft(caller, announced) as draft:
             form = await receive_form(request, self._rule, draft, self._patience)
             if "purpose" not in form.fields:
                 raise missing_parameter("purpose")
             spec = FileSpec(form.filename or "", form.fields["purpose"], read_expiry(form.fields))
-            file = await self._files.keep(caller_of(request), draft, spec)
+            file = await self._files.keep(caller, draft, spec)
         return wire.answer(wire.file_object(file))
 
     async def list(

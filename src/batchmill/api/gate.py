@@ -1,4 +1,4 @@
-"""The outermost layer of the door: request ids, the host check, the last resort.
+"""The outermost layer of the door: request ids, what is left of a rate, hosts, the last resort.
 
 Every response carries an ``x-request-id`` that was made here, and every error
 that nobody answered is answered here. Written against ASGI, so that nothing is
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batchmill.api.errors import ForeignPage, Misdirected, from_domain, surprise
 from batchmill.api.hosts import HostRule
+from batchmill.api.throttle import rate_headers
 from batchmill.telemetry import Fact, bound, get_logger
 
 _UNKNOWN_ROUTE = "unknown"
@@ -98,5 +99,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["x-request-id"] = self.request_id
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self.request_id
+            headers.update(rate_headers(self.scope))
         await self._send(message)

@@ -84,8 +84,9 @@ _READYZ: dict[str, Any] = operation(
 _METRICS: dict[str, Any] = operation(
     "readMetrics",
     "Read metrics",
-    "Counters and gauges in the text format of Prometheus.",
-    access=Access.OPERATOR,
+    "Counters and gauges in the text format of Prometheus. Where keys are needed, any key of the "
+    "operator's account will do: give your Prometheus a read-only one.",
+    access=Access.OPERATOR_READ,
     success=[
         Success("The figures.", examples={"metrics": samples.METRICS}, media_type="text/plain")
     ],

@@ -3,11 +3,12 @@
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from batchmill.api import faults, samples, wire
 from batchmill.api.docs import Success, operation
-from batchmill.api.doorkeeper import Access
+from batchmill.api.doorkeeper import Access, caller_of
 from batchmill.api.routes import add_get
 from batchmill.service.models import Models
 
@@ -25,19 +26,20 @@ class ModelRoutes:
         add_get(router, "/models/{model_id:path}", self.retrieve, **_RETRIEVE)
         return router
 
-    async def list(self) -> Response:
-        """Every model."""
-        return wire.answer(wire.model_list(self._models.list()))
+    async def list(self, request: Request) -> Response:
+        """Every model that the caller may call."""
+        return wire.answer(wire.model_list(self._models.list(caller_of(request))))
 
-    async def retrieve(self, model_id: str) -> Response:
+    async def retrieve(self, request: Request, model_id: str) -> Response:
         """One model."""
-        return wire.answer(wire.model_object(self._models.retrieve(model_id)))
+        model = self._models.retrieve(caller_of(request), model_id)
+        return wire.answer(wire.model_object(model))
 
 
 _LIST: dict[str, Any] = operation(
     "listModels",
     "List models",
-    "Every model that lines may name in `body.model`.",
+    "Every model that lines may name in `body.model`, as far as the key may call it.",
     access=Access.READ,
     success=[Success("The models.", wire.ModelList, {"models": samples.MODELS})],
 )

@@ -55,7 +55,7 @@ class Form:
 async def receive_form(request: Request, rule: FormRule, sink: Sink, patience: Patience) -> Form:
     """Read a form to its end; raises Refused of many kinds, and what the sink raises."""
     boundary = _boundary(request.headers.get("content-type", ""))
-    _check_length(request.headers.get("content-length", ""), rule)
+    announced_size(request, rule)
     reader = _Reader(rule)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
@@ -71,6 +71,18 @@ async def receive_form(request: Request, rule: FormRule, sink: Sink, patience: P
     return reader.finish()
 
 
+def announced_size(request: Request, rule: FormRule) -> int | None:
+    """How many bytes the body has, None where nobody knows.
+
+    What cannot fit is refused before a byte of it is read: raises TooLarge.
+    """
+    text = request.headers.get("content-length", "")
+    size = int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
+    if size is not None and size > rule.max_file_bytes + OVERHEAD_BYTES:
+        raise rule.too_large()
+    return size
+
+
 def _boundary(content_type: str) -> bytes:
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
@@ -78,13 +90,6 @@ def _boundary(content_type: str) -> bytes:
         message = "The request must be multipart/form-data, and its content-type name a boundary."
         raise InvalidRequest(message, code="invalid_content_type")
     return boundary
-
-
-def _check_length(content_length: str, rule: FormRule) -> None:
-    """Refuse at once what cannot fit, before a byte of it is read."""
-    length = int(content_length) if re.fullmatch(r"\d{1,19}", content_length) else 0
-    if length > rule.max_file_bytes + OVERHEAD_BYTES:
-        raise rule.too_large()
 
 
 class _Reader:

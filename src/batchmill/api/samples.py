@@ -1,13 +1,16 @@
 """The examples that the description of the API shows, made of the real shapes."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from batchmill.api import wire
+from batchmill.domain.account import Account, Deed, Key, Role, Workspace
 from batchmill.domain.batch import Batch, Counts, LineError, Status
 from batchmill.domain.file import File, Purpose, Upload, UploadPart, UploadStatus
 from batchmill.domain.usage import Usage
 from batchmill.ports import Page
 from batchmill.service.batches import BatchState
+from batchmill.service.keys import NewKey
 from batchmill.service.models import Model
 from batchmill.service.outlook import UNKNOWN, Outlook
 from batchmill.service.uploads import UploadState
@@ -117,3 +120,49 @@ RESULT_LINE: Final = (
     '"total_tokens":15}}},"error":null}\n'
 )
 METRICS: Final = "# TYPE batchmill_http_requests_total counter\n"
+
+_ACCOUNT: Final = Account("acct_5c0de1f2a3b4c5d6e7f80912", "Research", _NOW)
+_WORKSPACE: Final = Workspace(
+    "ws_0a1b2c3d4e5f60718293a4b5", _ACCOUNT.id, "Nightly", is_default=False, created_at=_NOW
+)
+_KEY: Final = Key(
+    id="key_9e8d7c6b5a49382716f5e4d3",
+    account=_ACCOUNT.id,
+    workspace=_WORKSPACE.id,
+    name="nightly job",
+    role=Role.MEMBER,
+    prefix="sk-bm-Zx3kT0qA",
+    digest=_HASH,
+    created_at=_NOW,
+    models=("qwen-plus",),
+    expires_at=_NOW + 7_776_000,
+)
+_DEED: Final = Deed(
+    id="deed_1f2e3d4c5b6a798897a6b5c4",
+    account=_ACCOUNT.id,
+    actor="machine",
+    action="key.created",
+    target=_KEY.id,
+    at=_NOW,
+    detail="nightly job, member, ws_0a1b2c3d4e5f60718293a4b5",
+)
+ACCOUNT: Final = wire.account_object(_ACCOUNT).model_dump()
+ACCOUNTS: Final = wire.account_list([_ACCOUNT]).model_dump()
+WORKSPACE: Final = wire.workspace_object(_WORKSPACE).model_dump()
+WORKSPACES: Final = wire.workspace_list([_WORKSPACE]).model_dump()
+KEY: Final = wire.key_object(replace(_KEY, last_used_at=_NOW + 60)).model_dump()
+KEYS: Final = wire.key_list([_KEY]).model_dump()
+KEY_REVOKED: Final = wire.key_object(replace(_KEY, revoked_at=_NOW + 120)).model_dump()
+NEW_KEY_MADE: Final = wire.new_key_object(
+    NewKey(_KEY, f"{_KEY.prefix}-the-secret-part-is-43-characters")
+).model_dump()
+AUDIT: Final = wire.audit_list(Page((_DEED,), has_more=False)).model_dump()
+NEW_ACCOUNT: Final = {"name": "Research"}
+NEW_WORKSPACE: Final = {"name": "Nightly"}
+NEW_KEY: Final = {
+    "name": "nightly job",
+    "role": "member",
+    "workspace": _WORKSPACE.id,
+    "models": ["qwen-plus"],
+    "expires_in": 7_776_000,
+}

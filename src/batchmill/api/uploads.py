@@ -83,6 +83,7 @@ _CREATE: dict[str, Any] = operation(
         faults.PURPOSE,
         faults.TOO_LARGE,
         faults.STALLED,
+        faults.QUOTA,
         faults.DISK_FULL,
     ],
     body=json_body(wire.CreateUpload, samples.NEW_UPLOAD),

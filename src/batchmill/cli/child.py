@@ -25,6 +25,8 @@ import batchmill.cli.lean  # noqa: F401 - for its effect, before what it keeps o
 from batchmill.cli.supervisor import CANNOT_START, Post, spawn
 from batchmill.config import Settings, restore_settings
 from batchmill.domain.errors import BatchmillError, StorageFull
+from batchmill.domain.price_table import restore_table
+from batchmill.domain.pricing import PriceTable
 from batchmill.telemetry import Fact, configure_logging, get_logger
 from batchmill.wiring.parts import Paths, open_parts
 
@@ -43,12 +45,13 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     post = Post(**json.loads(sys.stdin.buffer.readline()))
     settings = restore_settings(post.settings.encode())
+    prices = restore_table(post.prices)
     configure_logging(settings.log.level, style="json" if post.log_json else "text")
     try:
         if name == "engine":
-            uvloop.run(run_engine(settings, wake_fd))
+            uvloop.run(run_engine(settings, prices, wake_fd))
         else:
-            uvloop.run(run_api(settings, post, wake_fd))
+            uvloop.run(run_api(settings, prices, post, wake_fd))
     except BatchmillError as error:
         sys.stderr.write(f"batchmill: {error.message}\n")
         # A full disk is worth another try: room may be made.
@@ -91,7 +94,7 @@ async def _first(*events: asyncio.Event) -> None:
 # --- the engine ---
 
 
-async def run_engine(settings: Settings, wake_fd: int) -> None:
+async def run_engine(settings: Settings, prices: PriceTable, wake_fd: int) -> None:
     """Run the engine until a signal, or until the supervisor is gone."""
     # Imported here: the API's process has no use for it.
     from batchmill.wiring.engine import open_engine
@@ -102,7 +105,7 @@ async def run_engine(settings: Settings, wake_fd: int) -> None:
     lock = await _lock(Paths(settings.data.dir).engine_lock)
     stop = asyncio.Event()
     try:
-        async with open_parts(settings) as parts, open_engine(settings, parts) as engine:
+        async with open_parts(settings, prices) as parts, open_engine(settings, parts) as engine:
             loop.add_reader(wake_fd, _on_wake, wake_fd, engine.wake)
             _settle_down()
             working = asyncio.create_task(
@@ -139,7 +142,7 @@ async def _lock(path: Path) -> int:
 # --- the API ---
 
 
-async def run_api(settings: Settings, post: Post, wake_fd: int) -> None:
+async def run_api(settings: Settings, prices: PriceTable, post: Post, wake_fd: int) -> None:
     """Serve the API on the supervisor's socket until a signal, or until the supervisor is gone."""
     # Imported here: the engine's process has no use for them.
     import uvicorn
@@ -147,7 +150,7 @@ async def run_api(settings: Settings, post: Post, wake_fd: int) -> None:
     from batchmill.wiring.api import make_app
 
     orphaned = Orphaned()
-    async with open_parts(settings) as parts:
+    async with open_parts(settings, prices) as parts:
         app = make_app(settings, parts, lambda: _wake(wake_fd))
         config = uvicorn.Config(
             app,

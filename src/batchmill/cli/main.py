@@ -30,6 +30,10 @@ VERBS = {
     "files": "client_verbs",
     "mock-upstream": "mock_upstream",
     "config": "config_show",
+    "accounts": "accounts",
+    "workspaces": "accounts",
+    "keys": "keys",
+    "prices": "prices",
 }
 
 

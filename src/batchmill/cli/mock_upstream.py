@@ -10,7 +10,7 @@ import typer
 import uvloop
 
 from batchmill.cli.streams import one_sentence
-from batchmill.upstream.mock import Fault, Script, serve_mock
+from batchmill.upstream.mock import Fault, Script, Tokenizes, serve_mock
 
 
 def register(app: typer.Typer) -> None:
@@ -76,6 +76,9 @@ def mock_upstream(
     count_lines: Annotated[
         bool, typer.Option(help="Count hits per line; GET /stats shows them.")
     ] = True,
+    tokenizes: Annotated[
+        Tokenizes, typer.Option(help="In whose way POST /tokenize counts words, if at all.")
+    ] = Tokenizes.VLLM,
 ) -> None:
     """Serve made-up answers, and faults at the rates that you ask for."""
     given = dict(locals())  # every option but host, port and model is a field of the script

@@ -13,7 +13,7 @@ from pathlib import Path
 from batchmill.cli.run_folder import Note, RunFolder
 from batchmill.cli.run_progress import as_shown, showing_run
 from batchmill.cli.streams import open_text, write_pieces
-from batchmill.config import Settings
+from batchmill.config import Settings, load_prices
 from batchmill.domain import convert
 from batchmill.domain.batch import Batch, Status
 from batchmill.domain.errors import ConfigError
@@ -59,7 +59,7 @@ async def run_job(settings: Settings, job: Job, folder: RunFolder, note: Note | 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with open_parts(settings) as parts:
+    async with open_parts(settings, load_prices(settings)) as parts:
         batch_id = note.batch_id if note is not None else await _create(settings, parts, job)
         if note is None:
             folder.write(batch_id, job.digest)
@@ -85,7 +85,12 @@ async def _create(settings: Settings, parts: Parts, job: Job) -> str:
         for block in _blocks(job):
             await draft.write(block)
         file = await files.keep(_CALLER, draft, FileSpec(job.input.name, "batch"))
-    rules = Rules(catalog=settings.catalog(), limits=limits, profile=settings.profile)
+    rules = Rules(
+        catalog=settings.catalog(),
+        limits=limits,
+        profile=settings.profile,
+        prices=parts.prices,
+    )
     batches = Batches(store=parts.store, clock=parts.clock, rules=rules, wake=lambda: None)
     state = await batches.create(_CALLER, BatchSpec(file.id, job.endpoint, job.window))
     return state.batch.id

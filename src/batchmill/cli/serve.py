@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,17 @@ from batchmill.cli import supervisor
 from batchmill.cli.config_show import ConfigFile
 from batchmill.cli.discovery import offer_models
 from batchmill.cli.streams import one_sentence
-from batchmill.config import Settings, UpstreamSettings, dump_settings, load_settings
+from batchmill.config import (
+    Settings,
+    UpstreamSettings,
+    dump_settings,
+    load_prices,
+    load_settings,
+)
 from batchmill.domain.catalog import TEST_MODEL
 from batchmill.domain.errors import ConfigError, StorageFull
+from batchmill.domain.price_table import dump_table
+from batchmill.wiring.admin import can_administer
 from batchmill.wiring.parts import Paths, prepare_store
 
 _BACKLOG = 2048
@@ -63,13 +72,16 @@ def serve(
         settings = offer_models(
             loaded.settings, upstream_settings(upstream or (), upstream_key_env)
         )
+        prices = load_prices(settings)
         lock = lock_folder(settings.data.dir)
         _prepare_store(settings.data.dir)
+        door = _describe_door(settings)
         listening = _listen(settings.server.host, settings.server.port)
-    _greet(settings, listening)
+    _greet(settings, listening, door)
     supervisor.start(
         supervisor.Post(
             settings=dump_settings(settings).decode(),
+            prices=dump_table(prices),
             stop_grace=settings.engine.stop_grace,
             socket=listening.detach(),
             lock=lock,
@@ -99,6 +111,19 @@ def _prepare_store(folder: Path) -> None:
     """
     with suppress(StorageFull):
         asyncio.run(prepare_store(folder))
+
+
+def _describe_door(settings: Settings) -> str:
+    """Who gets in, and how the first one does; a server without any key is served all the same."""
+    if not settings.needs_keys:
+        return "not needed: whoever reaches this address is the operator"
+    has_admin = False
+    with suppress(StorageFull):
+        has_admin = asyncio.run(can_administer(settings.data.dir))
+    if has_admin:
+        return "needed; clients take theirs from BATCHMILL_API_KEY"
+    where = shlex.quote(str(settings.data.dir.absolute()))
+    return f"needed, and there is none: batchmill keys create --admin --data-dir {where}"
 
 
 def lock_folder(folder: Path) -> int:
@@ -131,7 +156,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _greet(settings: Settings, listening: socket.socket) -> None:
+def _greet(settings: Settings, listening: socket.socket, door: str) -> None:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     models = ", ".join([*(model.name for model in settings.models), TEST_MODEL])
@@ -139,6 +164,7 @@ def _greet(settings: Settings, listening: socket.socket) -> None:
         f"batchmill serves on http://{shown}:{port}/v1\n"
         f"  models  {models}\n"
         f"  data    {settings.data.dir.absolute()}\n"
+        f"  keys    {door}\n"
         f"  try it  batchmill submit --wait your-requests.jsonl\n"
         f"  stop    Ctrl-C"
     )

@@ -39,11 +39,12 @@ _LONGEST_PAUSE = 5.0
 class Post:
     """What a supervisor hands to its successor: settings, grace in seconds, descriptors.
 
-    ``settings`` is text for the children; ``socket`` and ``lock`` are open
-    file descriptors, ``log_json`` says how to write lines of its own.
+    ``settings`` and ``prices`` are text for the children; ``socket`` and ``lock``
+    are open file descriptors, ``log_json`` says how to write lines of its own.
     """
 
     settings: str
+    prices: str
     stop_grace: float
     socket: int
     lock: int

@@ -12,6 +12,7 @@ from batchmill.config.loading import (
     restore_settings,
     with_models,
 )
+from batchmill.config.prices import example_prices, load_prices, read_prices
 from batchmill.config.settings import (
     SERVED_ENDPOINTS,
     DataSettings,
@@ -45,9 +46,12 @@ __all__ = [
     "Settings",
     "UpstreamSettings",
     "dump_settings",
+    "example_prices",
     "is_loopback",
     "list_settings",
+    "load_prices",
     "load_settings",
+    "read_prices",
     "restore_settings",
     "with_models",
 ]

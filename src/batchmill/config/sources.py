@@ -39,24 +39,30 @@ class Layer:
 
 def read_file(file: Path) -> Layer:
     """The TOML file; raises ConfigError where it cannot be read or is no TOML."""
+    return Layer(read_toml(file, "configuration file"), lambda _: f"file {file}")
+
+
+def read_toml(
+    file: Path, what: str, parse_float: Callable[[str], object] = float
+) -> Mapping[str, Any]:
+    """The tree of a TOML file, which sentences call ``what``; raises ConfigError."""
     try:
-        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"), parse_float=parse_float)
     except OSError as error:
         raise ConfigError(
-            f"The configuration file {file} cannot be read ({error.strerror}): "
+            f"The {what} {file} cannot be read ({error.strerror}): "
             "check the path and its permissions."
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"The configuration file {file} is not UTF-8 at byte {error.start}: save it as UTF-8."
+            f"The {what} {file} is not UTF-8 at byte {error.start}: save it as UTF-8."
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            f"The configuration file {file} is not valid TOML: {error}. Correct that place."
+            f"The {what} {file} is not valid TOML: {error}. Correct that place."
         ) from None
     except RecursionError:
-        raise ConfigError(f"The configuration file {file} nests too deeply: flatten it.") from None
-    return Layer(tree, lambda _: f"file {file}")
+        raise ConfigError(f"The {what} {file} nests too deeply: flatten it.") from None
 
 
 def read_environment(env: Mapping[str, str]) -> Layer:

@@ -128,6 +128,12 @@ class Batch:
     cancelled_at: float | None = None
 
     @property
+    def ended_at(self) -> float:
+        """When it came to its end; raises ValueError before that."""
+        ends = (self.completed_at, self.failed_at, self.expired_at, self.cancelled_at)
+        return max(end for end in ends if end is not None)
+
+    @property
     def payer(self) -> Payer:
         """Whose bill it goes on."""
         return Payer(self.account, self.workspace, self.key_id)

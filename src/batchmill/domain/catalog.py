@@ -3,7 +3,7 @@
 What a client writes in ``body.model`` is looked up here and nowhere else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 TEST_MODEL = "batch-test-model"
@@ -27,6 +27,13 @@ class Catalog:
 
     offers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     accepts_any: bool = False
+
+    def restricted(self, models: Collection[str]) -> "Catalog":
+        """What is left of it where only ``models`` may be used; the test model always may."""
+        kept = {name: on for name, on in self.offers.items() if name in {*models, TEST_MODEL}}
+        if self.accepts_any:
+            kept = {**dict.fromkeys(models, frozenset(ENDPOINTS)), **kept}
+        return Catalog(kept)
 
     def serves(self, model: str) -> bool:
         """Whether requests may name ``model`` at all."""

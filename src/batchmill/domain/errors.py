@@ -2,17 +2,22 @@
 
     BatchmillError
     ├── Refused                 the caller's move: change the request
+    │   ├── Unidentified        no key, or one that opens nothing
+    │   ├── Forbidden           the key's role does not reach so far
     │   ├── InvalidRequest      a field is missing, malformed or out of range
     │   ├── NotFound            no such thing for this caller
     │   ├── Conflict            the thing is in another state than the request needs
     │   ├── TooLarge            more bytes than the limit allows
-    │   └── QuotaExceeded       the account's files or bytes are used up
+    │   ├── QuotaExceeded       the account's files or bytes are used up
+    │   └── RateLimited         too many requests in too short a time: wait, and repeat it
     ├── ConfigError             the operator's move: change a setting
     └── StorageFull             the operator's move: make room on the disk
 
 Messages are whole sentences for the person who reads them. They never hold
 prompts, answers or secrets.
 """
+
+from batchmill.domain.rates import Ruling
 
 
 class BatchmillError(Exception):
@@ -30,6 +35,14 @@ class Refused(BatchmillError):
         super().__init__(message)
         self.param = param
         self.code = code
+
+
+class Unidentified(Refused):
+    """The request has no key, or one that opens nothing."""
+
+
+class Forbidden(Refused):
+    """The caller is known, but their role does not reach so far."""
 
 
 class InvalidRequest(Refused):
@@ -50,6 +63,14 @@ class TooLarge(Refused):
 
 class QuotaExceeded(Refused):
     """The account's quota of files or bytes is used up."""
+
+
+class RateLimited(Refused):
+    """The account sends requests of this kind too often; ``ruling`` says when the next may pass."""
+
+    def __init__(self, message: str, ruling: Ruling) -> None:
+        super().__init__(message, code="rate_limit_exceeded")
+        self.ruling = ruling
 
 
 class ConfigError(BatchmillError):

@@ -6,10 +6,10 @@ Tokens are counted by tier and thinking mode, and prices are linear within
 these, so that the entry is exact whatever the order of the lines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from batchmill.domain.pricing import Item, Tariff, input_price, output_price
+from batchmill.domain.pricing import NO_PRICES, Item, Tariff, input_price, output_price
 from batchmill.domain.usage import ZERO, Usage
 
 EMBEDDINGS = "/v1/embeddings"
@@ -68,6 +68,21 @@ class Entry:
         return sum(charge.price for charge in self.charges)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a batch's lines cost, and who pays; ``tariffs`` lacks models without a price."""
+
+    payer: Payer
+    price_version: str = NO_PRICES.version
+    tariffs: Mapping[str, Tariff] = field(default_factory=dict)
+    is_embedding: bool = False
+
+    def meter(self, batch_id: str, shard: int, model: str) -> "Meter":
+        """A meter for one model in one shard, at zero."""
+        blank = Entry(batch_id, shard, model, self.payer, self.price_version)
+        return Meter(blank, self.tariffs.get(model), self.is_embedding)
+
+
 @dataclass(slots=True)
 class Meter:
     """Counts lines of one model in one shard. ``blank`` is the entry of no line."""
@@ -84,7 +99,10 @@ class Meter:
     def add(
         self, usage: Usage, *, ok: bool, thinks: bool = False, millis: int = 0, rejections: int = 0
     ) -> None:
-        """Count a settled line; what a failed one used is not charged."""
+        """Count a settled line; what a failed one used is not charged.
+
+        ``thinks`` is what ``is_thinking`` said of it.
+        """
         self.calls += 1
         self.millis += millis
         self.rejections += rejections
@@ -92,7 +110,7 @@ class Meter:
             self.failures += 1
         elif usage is not ZERO:
             tier = self.tariff.tier_of(usage.input) if self.tariff is not None else 0
-            kind = (tier, thinks or usage.reasoning > 0)
+            kind = (tier, thinks)
             self._used[kind] = self._used.get(kind, ZERO) + usage
 
     def read(self) -> Entry:
@@ -127,6 +145,11 @@ class Meter:
     def _charge(self, item: Item, tokens: int, list_price: int) -> Charge:
         price = self.tariff.discounted(list_price) if self.tariff is not None else 0
         return Charge(item, tokens, list_price, price)
+
+
+def is_thinking(usage: Usage, *, asked: bool) -> bool:
+    """Whether a line is charged as a thinking one: it asked for that, or the model did it."""
+    return asked or usage.reasoning > 0
 
 
 def _items(*, thinks: bool, is_embedding: bool) -> tuple[Item, Item]:

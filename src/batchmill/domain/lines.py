@@ -389,13 +389,15 @@ class Request(Struct, frozen=True, gc=False):  # a Struct for the same reason as
 
     ``custom_id`` is the JSON string as it stands in the file, quotes and
     escapes included, to be spliced into the result; ``body`` is a JSON object,
-    ``is_plain`` where it holds none of ``STREAM_KEYS``.
+    ``is_plain`` where it holds none of ``STREAM_KEYS``. ``thinks`` where it
+    asks the model to.
     """
 
     custom_id: bytes
     body: bytes
     model: str
     is_plain: bool = True
+    thinks: bool = False
 
 
 class _Parts(Struct, gc=False):
@@ -407,9 +409,10 @@ class _Heads(Struct, gc=False):
     model: str
     stream: env.Span = UNSET
     stream_options: env.Span = UNSET
+    enable_thinking: env.Span = UNSET
 
 
-STREAM_KEYS: Final = frozenset(_Heads.__struct_fields__) - {"model"}
+STREAM_KEYS: Final = frozenset({"stream", "stream_options"})
 
 _PARTS: Final = msgspec.json.Decoder(_Parts)
 _HEADS: Final = msgspec.json.Decoder(_Heads)
@@ -423,7 +426,8 @@ def parse_request(data: bytes) -> Request:
         body = bytes(parts.body)
         heads = _HEADS.decode(body)
         is_plain = heads.stream is UNSET and heads.stream_options is UNSET
-        return Request(bytes(parts.custom_id), body, heads.model, is_plain)
+        thinks = env.begins(heads.enable_thinking, b"t")
+        return Request(bytes(parts.custom_id), body, heads.model, is_plain, thinks)
     except msgspec.DecodeError:
         return _parse_rare(data)
     except (RecursionError, UnicodeDecodeError):
@@ -440,7 +444,8 @@ def _parse_rare(data: bytes) -> Request:
         spans = [_original(data, whole, bytes(part)) for part in (parts.custom_id, parts.body)]
     except (*env.UNREADABLE, KeyError):
         raise LineUnreadable("the line is not a request") from None
-    return Request(spans[0], spans[1], model, STREAM_KEYS.isdisjoint(members))
+    thinks = env.begins(members.get("enable_thinking", UNSET), b"t")
+    return Request(spans[0], spans[1], model, STREAM_KEYS.isdisjoint(members), thinks)
 
 
 def _original(data: bytes, whole: bytes, span: bytes) -> bytes:

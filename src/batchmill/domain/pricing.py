@@ -129,6 +129,8 @@ class Tariff:
 
     def tier_of(self, input_tokens: int) -> int:
         """The index of the tier for a line of that many input tokens."""
+        if len(self.rates) == 1:
+            return 0
         bounds = [one.up_to for one in self.rates if one.up_to is not None]
         return min(bisect_left(bounds, input_tokens), len(self.rates) - 1)
 

@@ -47,11 +47,19 @@ class Ruling:
 
 
 def judge_rate(
-    rate: Rate, *, admitted: int, oldest: float | None, newest: float | None, now: float
+    rate: Rate, *, admitted: int, newest: float | None, leaving: float | None, now: float
 ) -> Ruling:
-    """Rule on a request at ``now``, given those admitted in the last ``rate.seconds``."""
+    """Rule on a request at ``now``, given those admitted in the ``rate.seconds`` before.
+
+    ``newest`` is when the last of them was admitted; ``leaving`` when the one was
+    that must leave the window before there is room, asked for where there is none.
+    """
     if admitted < rate.limit:
         return Ruling(rate, rate.limit - admitted - 1, rate.seconds)
-    first_free = (oldest if oldest is not None else now) + rate.seconds - now
-    all_free = (newest if newest is not None else now) + rate.seconds - now
-    return Ruling(rate, 0, max(all_free, 0.0), retry_after=max(first_free, 0.0))
+    all_free = _until_out(rate, newest, now)
+    return Ruling(rate, 0, all_free, retry_after=_until_out(rate, leaving, now))
+
+
+def _until_out(rate: Rate, at: float | None, now: float) -> float:
+    """Seconds until a request that was admitted ``at`` has left the window."""
+    return max((now if at is None else at) + rate.seconds - now, 0.0)

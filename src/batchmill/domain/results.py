@@ -8,6 +8,7 @@ an error, nothing else. Both files share one shape: ``id``, ``custom_id``,
 
 import msgspec
 
+from batchmill.domain.batch import Halt
 from batchmill.domain.envelope import UNREADABLE, decode, is_utf8, read_fields
 from batchmill.domain.usage import ZERO, Usage
 
@@ -214,4 +215,13 @@ EXPIRED_CODE = "batch_expired"
 EXPIRED_MESSAGE = "This request could not be executed before the completion window expired."
 CANCELLED_CODE = "batch_cancelled"
 CANCELLED_MESSAGE = "This request was not executed because the batch was cancelled."
+BUDGET_CODE = "budget_exhausted"
+HALT_MESSAGES = {
+    Halt.BUDGET: "This request was not executed because the batch's budget was used up.",
+    Halt.ACCOUNT: "This request was not executed because the account's monthly limit was reached.",
+    Halt.WORKSPACE: (
+        "This request was not executed because the workspace's monthly limit was reached."
+    ),
+    Halt.KEY: "This request was not executed because the key's monthly limit was reached.",
+}
 UPSTREAM_CODE = "upstream_error"

@@ -8,9 +8,12 @@ import asyncio
 from collections.abc import Sequence
 
 from batchmill.domain.ids import line_id
+from batchmill.domain.lines import Request
 from batchmill.domain.retry import Tries
-from batchmill.domain.usage import ZERO, Usage
+from batchmill.domain.usage import ZERO
 from batchmill.engine.budget import Budget
+from batchmill.engine.metering import count, meters_of
+from batchmill.engine.purse import UNLIMITED, Purses
 from batchmill.ports import Record, Segment, Settled, ShardRun, ShardTally
 
 FRESH = Tries()
@@ -19,23 +22,30 @@ FRESH = Tries()
 class Job:
     """One line on its way: mutable, since the hot path allocates one for each."""
 
-    __slots__ = ("active", "body", "custom_id", "id", "is_plain", "number", "task", "tries")
+    __slots__ = (
+        "active",
+        "body",
+        "custom_id",
+        "id",
+        "is_plain",
+        "model",
+        "number",
+        "sent_at",
+        "task",
+        "thinks",
+        "tries",
+    )
 
-    def __init__(
-        self,
-        active: "ActiveShard",
-        number: int,
-        custom_id: bytes,
-        body: bytes,
-        *,
-        is_plain: bool = False,
-    ) -> None:
+    def __init__(self, active: "ActiveShard", number: int, request: Request) -> None:
         self.active = active
         self.id = line_id(active.batch_id, number)
         self.number = number
-        self.custom_id = custom_id
-        self.body = body
-        self.is_plain = is_plain
+        self.custom_id = request.custom_id
+        self.body = request.body
+        self.is_plain = request.is_plain
+        self.thinks = request.thinks
+        self.model = active.place_of(request.model)
+        self.sent_at = 0.0
         self.tries = FRESH
         self.task: asyncio.Task[None] | None = None
 
@@ -49,7 +59,9 @@ class ActiveShard:
     flight.
     """
 
-    def __init__(self, run: ShardRun, before: Settled, budget: Budget) -> None:
+    def __init__(
+        self, run: ShardRun, before: Settled, budget: Budget, purses: Purses = UNLIMITED
+    ) -> None:
         self.run = run
         self.batch_id = run.shard.batch_id
         self.deadline = run.deadline
@@ -62,44 +74,52 @@ class ActiveShard:
         self.budget = budget
         self._pending = 0
         self._is_fed = False
-        self._completed = 0
-        self._failed = 0
-        self._usage = ZERO
+        self._purses = purses
+        self._meters = meters_of(run.terms, run.shard)
         self._resent = 0
         self._doubtful = set(before.sent - before.records.keys())
         self.note_durable(list(before.records.values()))
+        purses.note(self.batch_id, run.shard.index, self._price())
 
     @property
     def settled(self) -> int:
         """How many of the shard's lines are durably settled, by any attempt."""
-        return self._completed + self._failed
+        return sum(meter.calls for meter in self._meters)
 
-    def tally(self) -> ShardTally:
+    def tally(self, now: float) -> ShardTally:
         """What is durable by now."""
         shard = self.run.shard
+        entries = tuple(meter.read() for meter in self._meters if meter.calls)
+        failed = sum(entry.failures for entry in entries)
         return ShardTally(
             batch_id=shard.batch_id,
             index=shard.index,
             attempt=shard.attempt,
-            completed=self._completed,
-            failed=self._failed,
-            usage=self._usage,
+            completed=sum(entry.calls for entry in entries) - failed,
+            failed=failed,
+            usage=sum((entry.usage for entry in entries), ZERO),
             resent=self._resent,
+            at=now,
+            entries=entries,
         )
 
     def note_durable(self, records: Sequence[Record]) -> None:
         """Count records that the journal has made durable."""
-        good = sum(record.ok for record in records)
-        self._completed += good
-        self._failed += len(records) - good
-        usage = self._usage
-        used = [record.usage for record in records if record.usage is not ZERO]
-        self._usage = Usage(
-            usage.input + sum(one.input for one in used),
-            usage.output + sum(one.output for one in used),
-            usage.cached + sum(one.cached for one in used),
-            usage.reasoning + sum(one.reasoning for one in used),
-        )
+        for record in records:
+            count(self._meters, record)
+
+    def _price(self) -> int:
+        return sum(meter.price() for meter in self._meters)
+
+    def place_of(self, model: str) -> int:
+        """The model's place among those of the shard."""
+        models = self.run.shard.models
+        return 0 if len(models) == 1 else models.index(model)
+
+    @property
+    def is_broke(self) -> bool:
+        """Whether a limit of spending forbids to send more."""
+        return self._purses.is_empty(self.batch_id)
 
     def feed(self) -> None:
         """A line is ready to be sent."""
@@ -121,7 +141,11 @@ class ActiveShard:
         return True
 
     def settle(self, job: Job, record: Record) -> None:
-        """The line has its result."""
+        """The line has its result, and its price counts from now on."""
+        tariff = self._meters[record.model].tariff
+        if record.ok and tariff is not None:
+            price = tariff.line_price(record.usage, thinks=record.thinks)
+            self._purses.pay(self.batch_id, self.run.shard.index, price)
         self.segment.append(record)
         self.end(job)
 

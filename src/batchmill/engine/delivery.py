@@ -6,24 +6,30 @@ Running it twice gives the same bytes under the same ids, and a terminal status
 shows only when its files can be read.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from batchmill import faultpoint
 from batchmill.domain.batch import Batch, Counts, Event, Status, advance
 from batchmill.domain.file import File, Purpose
 from batchmill.domain.ids import line_id, output_file_id
+from batchmill.domain.ledger import Entry
 from batchmill.domain.lines import parse_request
 from batchmill.domain.results import (
+    BUDGET_CODE,
     CANCELLED_CODE,
     CANCELLED_MESSAGE,
     EXPIRED_CODE,
     EXPIRED_MESSAGE,
+    HALT_MESSAGES,
     error_line,
 )
-from batchmill.domain.shards import Shard
+from batchmill.domain.shards import Shard, ShardStatus
 from batchmill.domain.usage import ZERO, Usage
+from batchmill.engine.metering import entries_of
+from batchmill.engine.prices import PriceBook
+from batchmill.engine.purse import Treasury
 from batchmill.engine.reading import read_lines
 from batchmill.ports import BlobMissing, Blobs, BlobWriter, Clock, Journal, Record, Store
 from batchmill.telemetry import Fact, get_logger
@@ -95,23 +101,29 @@ class ResultFile:
 
 @dataclass(slots=True)
 class Sums:
-    """What the two files hold, counted while they are written."""
+    """What the two files hold, counted while they are written.
+
+    ``entries`` are those of shards that were never closed: they are still owed to the ledger.
+    """
 
     completed: int = 0
     failed: int = 0
     usage: Usage = ZERO
+    list_price: int = 0
+    price: int = 0
+    entries: list[Entry] = field(default_factory=list)
 
-    def count(self, records: Sequence[Record]) -> None:
-        """Count lines."""
-        used = [record.usage for record in records if record.ok]
-        self.completed += len(used)
-        self.failed += len(records) - len(used)
-        self.usage = Usage(
-            self.usage.input + sum(one.input for one in used),
-            self.usage.output + sum(one.output for one in used),
-            self.usage.cached + sum(one.cached for one in used),
-            self.usage.reasoning + sum(one.reasoning for one in used),
-        )
+    def count(self, shard: Shard, records: Sequence[Record], found: Sequence[Entry]) -> None:
+        """Count a shard: its lines, and what those that were settled used and cost."""
+        good = sum(record.ok for record in records)
+        self.completed += good
+        self.failed += len(records) - good
+        for entry in found:
+            self.usage += entry.usage
+            self.list_price += entry.list_price
+            self.price += entry.price
+        if shard.status is not ShardStatus.DONE:
+            self.entries += found
 
 
 class Deliverer:
@@ -124,9 +136,13 @@ class Deliverer:
         blobs: Blobs,
         journal: Journal,
         clock: Clock,
+        prices: PriceBook,
+        treasury: Treasury,
         max_line_bytes: int,
     ) -> None:
         self._store = store
+        self._prices = prices
+        self._treasury = treasury
         self._blobs = blobs
         self._journal = journal
         self._clock = clock
@@ -150,16 +166,21 @@ class Deliverer:
 
     async def _write_lines(self, batch: Batch, output: ResultFile, error: ResultFile) -> Sums:
         sums = Sums()
-        for shard in await self._store.shards.of_batch(batch.id):
-            records = await self._records(batch, shard)
-            sums.count(records)
+        shards = await self._store.shards.of_batch(batch.id)
+        models = dict.fromkeys(model for shard in shards for model in shard.models)
+        terms = await self._prices.terms(batch, list(models))
+        for shard in shards:
+            settled = (await self._journal.read(batch.id, shard.index)).records
+            records = await self._records(batch, shard, settled)
+            sums.count(shard, records, entries_of(terms, shard, settled.values()))
             await output.add(record.line for record in records if record.ok)
             await error.add(record.line for record in records if not record.ok)
         return sums
 
-    async def _records(self, batch: Batch, shard: Shard) -> list[Record]:
+    async def _records(
+        self, batch: Batch, shard: Shard, settled: Mapping[int, Record]
+    ) -> list[Record]:
         """One record for every line of the shard, in order."""
-        settled = (await self._journal.read(batch.id, shard.index)).records
         if len(settled) == shard.lines:
             return [settled[number] for number in sorted(settled)]
         return [
@@ -186,12 +207,17 @@ class Deliverer:
             advance(batch, Event.DELIVERED, now),
             counts=Counts(sums.completed + sums.failed, sums.completed, sums.failed),
             usage=sums.usage,
+            list_price=sums.list_price,
+            price=sums.price,
             resent=current.resent if current is not None else batch.resent,
             output_file_id=output_file.id if output_file else None,
             error_file_id=error_file.id if error_file else None,
         )
         files = [file for file in (output_file, error_file) if file is not None]
-        if await self._store.batches.deliver(batch, after, files):
+        async with self._treasury.steady:
+            moved = await self._store.batches.deliver(batch, after, files, sums.entries)
+            self._treasury.forget(batch.id)
+        if moved:
             faultpoint.passed("deliver.after_stored")
             _log_delivery(after)
 
@@ -208,5 +234,7 @@ def _log_delivery(batch: Batch) -> None:
 
 def _undone(batch: Batch, number: int, custom_id: bytes) -> Record:
     code, message = _UNDONE[batch.verdict or Status.CANCELLED]
+    if batch.halt is not None and batch.verdict is Status.COMPLETED:
+        code, message = BUDGET_CODE, HALT_MESSAGES[batch.halt]
     line = error_line(line_id(batch.id, number), custom_id, code=code, message=message)
     return Record(number, False, ZERO, line)

@@ -13,12 +13,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from batchmill.domain.batch import Batch, Event, LineError, Status, advance
+from batchmill.domain.batch import Batch, Event, Halt, LineError, Status, advance
 from batchmill.domain.errors import StorageFull
+from batchmill.domain.ledger import Terms
 from batchmill.domain.schedule import Candidate, pick
 from batchmill.domain.shards import Shard, ShardStatus
 from batchmill.engine.delivery import Deliverer
 from batchmill.engine.planning import Planner
+from batchmill.engine.prices import PriceBook
+from batchmill.engine.purse import Treasury
 from batchmill.engine.rate import Rate
 from batchmill.ports import BlobMissing, Clock, Cluster, Progress, ShardEnd, ShardRun, Store
 from batchmill.telemetry import EngineMetrics, Fact, get_logger
@@ -44,6 +47,7 @@ class BatchRun:
     is_fresh: bool = True
     shards_known: bool = False
     input_blob: str = ""
+    terms: Terms | None = None
     waiting: deque[Shard] = field(default_factory=deque)
     running: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
@@ -65,6 +69,8 @@ class Dispatcher:
         cluster: Cluster,
         planner: Planner,
         deliverer: Deliverer,
+        prices: PriceBook,
+        treasury: Treasury,
         clock: Clock,
         poll_interval: float,
         cancel_grace: float,
@@ -73,6 +79,8 @@ class Dispatcher:
         self._cluster = cluster
         self._planner = planner
         self._deliverer = deliverer
+        self._prices = prices
+        self._treasury = treasury
         self._clock = clock
         self._poll_interval = poll_interval
         self._cancel_grace = cancel_grace
@@ -159,6 +167,7 @@ class Dispatcher:
 
     async def _refresh(self) -> None:
         """Read the unfinished batches; one whose job ends meanwhile is read again next time."""
+        await self._treasury.refresh()
         busy = {batch_id for batch_id, run in self._runs.items() if run.job is not None}
         batches = {batch.id: batch for batch in await self._store.batches.unfinished()}
         for batch_id in self._runs.keys() - batches.keys() - busy:
@@ -193,6 +202,9 @@ class Dispatcher:
         if self._is_overdue(run):
             await self._move(run, Event.DEADLINE_PASSED)
             await self._step_stopping(run)
+        elif (run.waiting or run.lost) and (halt := self._treasury.halt_of(run.batch.id)):
+            await self._move(run, Event.HALTED, halt)
+            await self._step_stopping(run)
         elif not run.waiting and not run.running and not run.lost:
             await self._move(run, Event.SETTLED)
             await self._step_stopping(run)
@@ -204,11 +216,12 @@ class Dispatcher:
         run.waiting.clear()
         if run.running and not run.is_stopped:
             run.is_stopped = True
-            is_cancel = run.batch.status is Status.CANCELLING
+            is_patient = run.batch.status is Status.CANCELLING or run.batch.halt is not None
             left = max(0.0, run.batch.expires_at - self._clock.now())
-            grace = min(self._cancel_grace, left) if is_cancel else 0.0
+            grace = min(self._cancel_grace, left) if is_patient else 0.0
             self._begin(run, self._cluster.cancel(run.batch.id, grace))
         elif not run.running:
+            await self._treasury.admit(run.batch)
             self._begin(run, self._deliverer.deliver(run.batch))
 
     _STEPS: dict[Status, Callable[["Dispatcher", BatchRun], Awaitable[None]]] = {  # noqa: RUF012
@@ -221,8 +234,8 @@ class Dispatcher:
     def _is_overdue(self, run: BatchRun) -> bool:
         return self._clock.now() >= run.batch.expires_at
 
-    async def _move(self, run: BatchRun, event: Event) -> None:
-        after = advance(run.batch, event, self._clock.now())
+    async def _move(self, run: BatchRun, event: Event, halt: Halt | None = None) -> None:
+        after = replace(advance(run.batch, event, self._clock.now()), halt=halt)
         if await self._store.batches.move(run.batch, after):
             log.info(Fact.BATCH_MOVED, batch_id=after.id, status=after.status)
             run.batch = after
@@ -235,6 +248,9 @@ class Dispatcher:
         file = await self._store.files.get(run.batch.account, run.batch.input_file_id)
         run.input_blob = file.blob if file is not None else ""
         shards = await self._store.shards.of_batch(run.batch.id)
+        models = dict.fromkeys(model for shard in shards for model in shard.models)
+        run.terms = await self._prices.terms(run.batch, list(models))
+        await self._treasury.admit(run.batch)
         run.waiting = deque(
             one for one in shards if one.status is not ShardStatus.DONE and one.index not in held
         )
@@ -339,6 +355,7 @@ class Dispatcher:
             endpoint=run.batch.endpoint,
             input_blob=run.input_blob,
             deadline=run.batch.expires_at,
+            terms=run.terms or Terms(run.batch.payer),
         )
 
     def _on_end(self, shard: Shard, end: ShardEnd) -> None:

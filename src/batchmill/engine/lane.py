@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from batchmill import faultpoint
+from batchmill.domain.ledger import is_thinking
 from batchmill.domain.lines import STREAM_KEYS, rewrite_body
 from batchmill.domain.pacing import Pace, on_rejected, on_success, on_trouble
 from batchmill.domain.results import UPSTREAM_CODE, Answer, error_line, judge, output_line
 from batchmill.domain.retry import Again, RetryPolicy, after_fault, is_retried_status
-from batchmill.domain.usage import ZERO
+from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.ports import Clock, FaultKind, Record, Reply, Transport, TransportFault
 from batchmill.telemetry import EngineMetrics, Fact, get_logger
@@ -197,7 +198,10 @@ class Lane:
     async def _carry(self, upstream: Upstream, job: Job) -> None:
         """Send a line and act on what comes back. Never raises for a line's own fault."""
         active = job.active
-        left = active.deadline - self._clock.now()
+        job.sent_at = self._clock.now()
+        left = active.deadline - job.sent_at
+        if active.is_broke:
+            active.stop()
         if active.is_stopped or left <= 0:
             active.end(job)
             return
@@ -285,15 +289,28 @@ class Lane:
             self._settle_unanswered(job, f"The upstream sent {answer.fault}.")
             return
         line = output_line(job.id, job.custom_id, answer)
-        ok = answer.is_success
-        self._completed += ok
-        self._failed += not ok
-        job.active.settle(job, Record(job.number, ok, answer.usage if ok else ZERO, line))
+        self._record(job, line, answer.usage if answer.is_success else None)
 
     def _settle_unanswered(self, job: Job, message: str) -> None:
         line = error_line(job.id, job.custom_id, code=UPSTREAM_CODE, message=message)
-        self._failed += 1
-        job.active.settle(job, Record(job.number, False, ZERO, line))
+        self._record(job, line, None)
+
+    def _record(self, job: Job, line: bytes, used: Usage | None) -> None:
+        """The line is settled, with what it ``used`` where it succeeded."""
+        ok = used is not None
+        self._completed += ok
+        self._failed += not ok
+        record = Record(
+            job.number,
+            ok,
+            used or ZERO,
+            line,
+            model=job.model,
+            thinks=used is not None and is_thinking(used, asked=job.thinks),
+            millis=max(0, int((self._clock.now() - job.sent_at) * 1000)),
+            rejections=job.tries.rejections,
+        )
+        job.active.settle(job, record)
 
     def _retry(self, job: Job, again: Again, *, reason: str) -> None:
         """Offer the line once more when its time has come."""

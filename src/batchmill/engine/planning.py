@@ -5,14 +5,18 @@ Shards and the move of the status are stored in one transaction.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batchmill import faultpoint
 from batchmill.domain.batch import Batch, Event, LineError, advance
+from batchmill.domain.catalog import TEST_MODEL
 from batchmill.domain.file import File
+from batchmill.domain.ledger import Terms
 from batchmill.domain.limits import Limits
 from batchmill.domain.lines import FileCheck, LineCutter, LineRules, RawLine
 from batchmill.domain.shards import Shard, ShardCutter
+from batchmill.engine.prices import PriceBook
 from batchmill.ports import Blobs, Clock, Store
 from batchmill.telemetry import Fact, get_logger
 
@@ -38,11 +42,13 @@ class Planner:
         clock: Clock,
         rules: LineRules,
         shard_size: ShardSize,
+        prices: PriceBook,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._clock = clock
         self._rules = rules
+        self._prices = prices
         self._shard_size = shard_size
 
     async def plan(self, batch: Batch) -> None:
@@ -55,24 +61,30 @@ class Planner:
         if file is None or file.is_expired(self._clock.now()):
             await self._reject(batch, (_no_file(batch.input_file_id),))
             return
-        reading = _Reading(batch, file, self._rules, self._shard_size)
+        reading = _Reading(batch, file, _rules_of(batch, self._rules), self._shard_size)
         async for chunk in self._blobs.read(file.blob):
             await asyncio.to_thread(reading.feed, chunk)
         errors = reading.finish()
-        if errors:
+        terms = await self._prices.terms(batch, reading.check.models)
+        if errors := errors or find_price_faults(batch, reading.check.models, terms):
             await self._reject(batch, errors)
         else:
-            await self._accept(batch, reading)
+            await self._accept(batch, reading, terms)
 
     async def _reject(self, batch: Batch, errors: tuple[LineError, ...]) -> None:
         failed = replace(advance(batch, Event.REJECTED, self._clock.now()), errors=errors)
         if await self._store.batches.move(batch, failed):
             log.info(Fact.BATCH_REJECTED, batch_id=batch.id, errors=len(errors))
 
-    async def _accept(self, batch: Batch, reading: "_Reading") -> None:
+    async def _accept(self, batch: Batch, reading: "_Reading", terms: Terms) -> None:
         planned = advance(batch, Event.PLANNED, self._clock.now())
         models = reading.check.models
-        planned = replace(planned, model=models[0] if len(models) == 1 else None)
+        currencies = {tariff.currency for tariff in terms.tariffs.values()}
+        planned = replace(
+            planned,
+            model=models[0] if len(models) == 1 else None,
+            currency=next(iter(currencies), None),
+        )
         faultpoint.passed("plan.before_stored")
         if await self._store.batches.plan(batch, planned, reading.shards):
             faultpoint.passed("plan.after_stored")
@@ -89,7 +101,7 @@ class _Reading:
 
     def __init__(self, batch: Batch, file: File, rules: LineRules, size: ShardSize) -> None:
         limits: Limits = rules.limits
-        self.check = FileCheck(replace(rules, endpoint=batch.endpoint), file_bytes=file.bytes)
+        self.check = FileCheck(rules, file_bytes=file.bytes)
         self.shards: list[Shard] = []
         self._bytes = file.bytes
         self._lines = LineCutter(limits.max_line_bytes)
@@ -112,6 +124,33 @@ class _Reading:
     def _keep(self, shard: Shard | None) -> None:
         if shard is not None:
             self.shards.append(shard)
+
+
+def _rules_of(batch: Batch, rules: LineRules) -> LineRules:
+    """The rules for this batch's lines: its endpoint, and the models that its key may use."""
+    catalog = rules.catalog
+    if batch.allowed_models is not None:
+        catalog = catalog.restricted(batch.allowed_models)
+    return replace(rules, endpoint=batch.endpoint, catalog=catalog)
+
+
+def find_price_faults(batch: Batch, models: Sequence[str], terms: Terms) -> tuple[LineError, ...]:
+    """Why a good file cannot be charged as it was asked for."""
+    currencies = sorted({tariff.currency for tariff in terms.tariffs.values()})
+    if len(currencies) > 1:
+        message = (
+            f"The models of this file are priced in different currencies "
+            f"({', '.join(currencies)}): make a batch for each."
+        )
+        return (LineError("mismatched_currency", message, "body.model"),)
+    unpriced = [model for model in models if model not in terms.tariffs and model != TEST_MODEL]
+    if batch.budget is not None and unpriced:
+        message = (
+            f"The batch has a budget, but the model '{unpriced[0]}' has no price: "
+            "create it without a budget, or have the operator add a price."
+        )
+        return (LineError("model_not_priced", message, "body.model"),)
+    return ()
 
 
 def _no_file(file_id: str) -> LineError:

@@ -16,7 +16,7 @@ _AT_ONCE = 100
 
 
 class Sweeper:
-    """Removes expired files, overdue uploads, and journals of ended batches."""
+    """Removes expired files, overdue uploads, stale reservations, journals of ended batches."""
 
     def __init__(self, *, store: Store, blobs: Blobs, journal: Journal, clock: Clock) -> None:
         self._store = store
@@ -28,6 +28,7 @@ class Sweeper:
         """One round of everything. Raises StorageFull."""
         await self._sweep_files()
         await self._sweep_uploads()
+        await self._store.files.drop_stale(self._clock.now())
         await self._sweep_journals()
 
     async def _sweep_files(self) -> None:

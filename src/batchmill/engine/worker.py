@@ -14,6 +14,7 @@ from batchmill.domain.lines import parse_request
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.budget import Budget
 from batchmill.engine.lane import Lane
+from batchmill.engine.purse import Treasury
 from batchmill.engine.reading import read_groups
 from batchmill.ports import Blobs, Clock, Journal, ShardEnd, ShardRun, ShardStore
 from batchmill.telemetry import Fact, get_logger
@@ -63,6 +64,7 @@ class LocalWorker:
         blobs: Blobs,
         journal: Journal,
         shards: ShardStore,
+        treasury: Treasury,
         lane_of: Callable[[str], Lane],
         max_bytes_in_flight: int,
         clock: Clock,
@@ -71,6 +73,7 @@ class LocalWorker:
         self._blobs = blobs
         self._journal = journal
         self._shards = shards
+        self._treasury = treasury
         self._lane_of = lane_of
         # A lane has its own, so that lines which wait for one model cannot starve another.
         self._budgets = defaultdict[Lane, Budget](lambda: Budget(max_bytes_in_flight))
@@ -94,7 +97,7 @@ class LocalWorker:
         try:
             before = await self._journal.read(run.shard.batch_id, run.shard.index)
             budget = self._budgets[self._lane_of(run.shard.models[0])]
-            active = ActiveShard(run, before, budget)
+            active = ActiveShard(run, before, budget, self._treasury)
             active.segment = await self._journal.open(run.shard, active.note_durable)
             return await self._run_active(active, promise)
         finally:
@@ -118,12 +121,14 @@ class LocalWorker:
 
     async def _close(self, active: ActiveShard) -> ShardEnd:
         """Tell the store: done where every line is settled, else how far it came."""
-        tally = active.tally()
+        tally = active.tally(self._clock.now())
         if active.settled < active.run.shard.lines:
             await self._shards.tally([tally])
             return ShardEnd.STOPPED
         faultpoint.passed("shard.before_closed")
-        await self._shards.close(tally)
+        async with self._treasury.steady:
+            await self._shards.close(tally)
+            self._treasury.closed(tally.batch_id, tally.index)
         faultpoint.passed("shard.after_closed")
         log.debug(Fact.SHARD_CLOSED, **_names(active.run))
         return ShardEnd.FINISHED
@@ -170,7 +175,7 @@ class LocalWorker:
         request = parse_request(data)
         await self._journal.roomy()
         await active.budget.take(len(request.body))
-        job = Job(active, number, request.custom_id, request.body, is_plain=request.is_plain)
+        job = Job(active, number, request)
         active.feed()
         self._lane_of(request.model).offer(job)
 
@@ -178,7 +183,8 @@ class LocalWorker:
 
     async def report(self) -> None:
         """Write down how far every running shard is."""
-        await self._shards.tally([active.tally() for active in self._active])
+        now = self._clock.now()
+        await self._shards.tally([active.tally(now) for active in self._active])
 
     async def cancel(self, batch_id: str, grace: float) -> None:
         """Send nothing more of this batch; abort what is in flight after ``grace`` seconds."""

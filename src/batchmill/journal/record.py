@@ -1,8 +1,9 @@
 """The bytes of a journal: one line a record, each with a checksum of its own.
 
-    crc32 kind number input output cached reasoning line     a settled line; kind o or e
-    s number                                                  a line that is about to be sent
+    crc32 kind number model millis rejections input output cached reasoning line
+    s number                                   a line that is about to be sent
 
+The first is a settled line: ``o`` succeeded, ``t`` the same thinking, ``e`` failed.
 Only whole lines with a right checksum are read, and nothing after the first
 bad one: what a crash tore is as if it had never been written.
 """
@@ -20,9 +21,12 @@ _NO_USAGE = [b"0"] * 4
 def encode_record(record: Record) -> bytes:
     """The journal line of a settled line."""
     usage, line = record.usage, record.line
-    head = b"%c %d %d %d %d %d " % (
-        b"o" if record.ok else b"e",
+    head = b"%c %d %d %d %d %d %d %d %d " % (
+        (b"t" if record.thinks else b"o") if record.ok else b"e",
         record.number,
+        record.model,
+        record.millis,
+        record.rejections,
         usage.input,
         usage.output,
         usage.cached,
@@ -57,6 +61,15 @@ def _decode_record(line: bytes) -> Record:
     text = line[9:-1]
     if int(line[:8], 16) != crc32(text):
         raise ValueError("torn")
-    kind, number, *used, rest = text.split(b" ", 6)
+    kind, number, model, millis, rejections, *used, rest = text.split(b" ", 9)
     usage = ZERO if used == _NO_USAGE else Usage(*map(int, used))
-    return Record(int(number), kind == b"o", usage, rest)
+    return Record(
+        int(number),
+        kind != b"e",
+        usage,
+        rest,
+        model=int(model),
+        thinks=kind == b"t",
+        millis=int(millis),
+        rejections=int(rejections),
+    )

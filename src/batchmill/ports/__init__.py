@@ -33,7 +33,27 @@ from batchmill.ports.store import (
     UploadStore,
 )
 from batchmill.ports.transport import FaultKind, Reply, Target, Transport, TransportFault
-from batchmill.ports.webhooks import PostFault, PostFaultKind, Postman, WebhookStore
+from batchmill.ports.usage import (
+    Busy,
+    Dimension,
+    Group,
+    Place,
+    SpendingLine,
+    Spent,
+    UsageFilter,
+    UsageLine,
+    UsageQuery,
+    UsageStore,
+)
+from batchmill.ports.webhooks import (
+    Backlog,
+    Due,
+    PostFault,
+    PostFaultKind,
+    Postman,
+    TooManyEndpoints,
+    WebhookStore,
+)
 
 
 class Store(Protocol):
@@ -62,6 +82,8 @@ class Store(Protocol):
     @property
     def caps(self) -> CapStore: ...
     @property
+    def usage(self) -> UsageStore: ...
+    @property
     def rates(self) -> RateStore: ...
     @property
     def webhooks(self) -> WebhookStore: ...
@@ -76,25 +98,31 @@ class Store(Protocol):
 __all__ = [
     "AccountStore",
     "AuditStore",
+    "Backlog",
     "BatchQuery",
     "BatchSpent",
     "BatchStore",
     "BlobMissing",
     "BlobWriter",
     "Blobs",
+    "Busy",
     "CapStore",
     "Clock",
     "Cluster",
     "CursorUnknown",
+    "Dimension",
+    "Due",
     "FaultKind",
     "FileQuery",
     "FileStore",
+    "Group",
     "Idempotency",
     "IdempotencyMismatch",
     "Journal",
     "KeyStore",
     "LedgerStore",
     "Page",
+    "Place",
     "PostFault",
     "PostFaultKind",
     "Postman",
@@ -112,14 +140,21 @@ __all__ = [
     "ShardRun",
     "ShardStore",
     "ShardTally",
+    "SpendingLine",
+    "Spent",
     "Store",
     "StoredBlob",
     "Target",
+    "TooManyEndpoints",
     "TooManyUnfinished",
     "Transport",
     "TransportFault",
     "UnfinishedCap",
     "UploadStore",
+    "UsageFilter",
+    "UsageLine",
+    "UsageQuery",
+    "UsageStore",
     "WebhookStore",
     "Worker",
     "WorkspaceStore",

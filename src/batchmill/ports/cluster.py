@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from batchmill.domain.ledger import Terms
 from batchmill.domain.shards import Shard
 
 
@@ -24,6 +25,7 @@ class ShardRun:
     endpoint: str
     input_blob: str
     deadline: float
+    terms: Terms
 
 
 class Worker(Protocol):

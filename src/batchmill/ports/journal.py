@@ -10,12 +10,21 @@ from batchmill.domain.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One settled line: its number, whether it succeeded, its tokens, its finished file line."""
+    """One settled line: its number, whether it succeeded, its tokens, its finished file line.
+
+    ``model`` is its model's place among those of the shard, ``thinks`` says
+    that it asked the model to. ``millis`` is how long the request took that
+    settled it, ``rejections`` how many 429 answers it got.
+    """
 
     number: int
     ok: bool
     usage: Usage
     line: bytes
+    model: int = 0
+    thinks: bool = False
+    millis: int = 0
+    rejections: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,10 @@ class LedgerStore(Protocol):
         """Units charged since a full hour, by closed shards alone."""
         ...
 
+    async def spent_so_far(self, scope: Scope, scope_id: str, currency: str, since: float) -> int:
+        """The same with what shards that are still open have used."""
+        ...
+
 
 class CapStore(Protocol):
     """Monthly caps, one per thing and currency."""

@@ -82,6 +82,10 @@ class FileStore(Protocol):
         """Give room back; without a reservation, do nothing."""
         ...
 
+    async def drop_stale(self, now: float) -> int:
+        """Delete reservations whose time is over; how many there were."""
+        ...
+
     async def add(self, file: File, quota: Quota) -> None:
         """Store the row in the room that was reserved for its id, if any.
 
@@ -174,10 +178,14 @@ class UnfinishedCap:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a batch is, as the running engine last wrote it down."""
+    """How far a batch is, as the running engine last wrote it down.
+
+    ``waits_for`` says, in a sentence, which allowance it waits for.
+    """
 
     queue_position: int | None
     lines_per_second: float | None
+    waits_for: str | None = None
 
 
 class BatchStore(Protocol):

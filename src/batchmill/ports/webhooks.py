@@ -5,18 +5,48 @@ and stays due until it was acknowledged or given up.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from batchmill.domain.account import Deed
+from batchmill.domain.post import Tried
 from batchmill.domain.webhook import Delivery, WebhookEndpoint
 from batchmill.ports.store import Page
+
+
+class TooManyEndpoints(Exception):
+    """The account has as many endpoints as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A delivery to be tried now, and its endpoint as it stands; None for a callback."""
+
+    delivery: Delivery
+    endpoint: WebhookEndpoint | None
+
+    @property
+    def url(self) -> str:
+        """Where it goes: to where the endpoint is now."""
+        return self.delivery.url if self.endpoint is None else self.endpoint.url
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many deliveries are due or wait for another try; ``oldest_due`` is a time."""
+
+    waiting: int
+    due: int
+    oldest_due: float | None
 
 
 class WebhookStore(Protocol):
     """Rows of endpoints, and the outbox."""
 
-    async def add(self, endpoint: WebhookEndpoint, deed: Deed) -> None: ...
+    async def add(self, endpoint: WebhookEndpoint, deed: Deed, *, most: int) -> None:
+        """Store an endpoint; raises TooManyEndpoints where the account has ``most``."""
+        ...
 
     async def get(self, account: str, endpoint_id: str) -> WebhookEndpoint | None: ...
 
@@ -35,16 +65,34 @@ class WebhookStore(Protocol):
         ...
 
     async def enqueue(self, delivery: Delivery) -> None:
-        """Add one delivery to the outbox: a test, or a replay."""
+        """Add one delivery to the outbox: a replay."""
         ...
 
-    async def due(self, now: float, limit: int) -> Sequence[Delivery]:
-        """Deliveries to be tried now, longest due first; none of an endpoint that is open."""
+    async def due(self, now: float, limit: int) -> Sequence[Due]:
+        """Deliveries to be tried now, of each account in turn, longest due first.
+
+        Of one receiver there are two at most, one where it is being probed,
+        and none where its circuit breaker is open. Those that are under way
+        are among them: who asks knows which those are.
+        """
         ...
 
-    async def settle(self, delivery: Delivery, endpoint: WebhookEndpoint | None) -> None:
-        """Store what became of a try, and the state of its endpoint's circuit breaker."""
+    async def settle(self, delivery: Delivery, tried: Tried) -> None:
+        """Store what became of a try, and what it means for the endpoint's circuit breaker.
+
+        A delivery that was settled or given up meanwhile stays as it is.
+        """
         ...
+
+    async def give_up(self, created_before: float, now: float) -> int:
+        """Give up what is older; how many. What was never tried is, if its receiver fails."""
+        ...
+
+    async def sweep(self, created_before: float, limit: int) -> int:
+        """Delete deliveries that are older and at their end; how many."""
+        ...
+
+    async def backlog(self, now: float) -> Backlog: ...
 
     async def deliveries(
         self, account: str, *, endpoint_id: str | None, limit: int, after: str | None = None
@@ -83,5 +131,3 @@ class Postman(Protocol):
         that very address is connected to.
         """
         ...
-
-    async def close(self) -> None: ...

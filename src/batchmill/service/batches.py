@@ -17,6 +17,7 @@ from batchmill.domain.catalog import TEST_ENDPOINT, Catalog
 from batchmill.domain.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 from batchmill.domain.file import Purpose
 from batchmill.domain.limits import DAY, Limits, Profile, parse_window
+from batchmill.domain.money import parse_amount
 from batchmill.domain.pricing import NO_PRICES, PriceTable
 from batchmill.ports import (
     BatchQuery,
@@ -31,6 +32,7 @@ from batchmill.ports import (
     UnfinishedCap,
 )
 from batchmill.service.caller import Caller
+from batchmill.service.deeds import deed_of
 from batchmill.service.files import check_expires_after
 from batchmill.service.metadata import check_metadata
 from batchmill.service.models import supported_endpoints
@@ -41,6 +43,7 @@ from batchmill.service.refusals import (
     require_text,
     shorten,
 )
+from batchmill.service.spending_limits import SpendingLimits
 from batchmill.telemetry import Fact, get_logger
 
 _log = get_logger()
@@ -54,13 +57,17 @@ _MAX_FILE_ID_CHARS = 2048
 
 @dataclass(frozen=True, slots=True)
 class BatchSpec:
-    """What the caller asks for; ``output_expires_after`` is seconds from a result file's birth."""
+    """What the caller asks for; ``output_expires_after`` is seconds from a result file's birth.
+
+    ``budget`` is an amount such as ``20.00``, in the currency of the model's price.
+    """
 
     input_file_id: str
     endpoint: str
     completion_window: str
     metadata: Mapping[str, str] | None = None
     output_expires_after: int | None = None
+    budget: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,7 @@ class Batches:
     ) -> None:
         self._rows = store.batches
         self._files = store.files
+        self._limits = SpendingLimits(caps=store.caps, ledger=store.ledger)
         self._clock = clock
         self._rules = rules
         self._wake = wake
@@ -104,14 +112,18 @@ class Batches:
         """Store a batch in ``validating``, or answer the one that ``key`` made.
 
         Raises InvalidRequest; Conflict for a key with other parameters;
-        QuotaExceeded for too many unfinished batches. A missing input file is
-        not refused: the batch fails later.
+        QuotaExceeded for too many unfinished batches, and where a monthly
+        limit is reached. A missing input file is not refused: the batch fails
+        later.
         """
         window = _check_spec(spec, self._rules)
         await self._check_input(caller, spec.input_file_id)
+        if spec.endpoint != TEST_ENDPOINT:
+            await self._limits.check(caller, self._clock.now())
         batch = self._new_batch(caller, spec, window)
+        deed = deed_of(caller, "batch.created", batch.id, batch.created_at)
         try:
-            stored = await self._rows.create(batch, _idempotency(key, spec), self._caps(spec))
+            stored = await self._rows.create(batch, _idempotency(key, spec), self._caps(spec), deed)
         except IdempotencyMismatch:
             message = (
                 f"The idempotency key '{shorten(key)}' was used before with other parameters: "
@@ -145,8 +157,13 @@ class Batches:
             status=Status.VALIDATING,
             created_at=now,
             expires_at=now + window,
+            workspace=caller.workspace,
+            key_id=caller.key_id,
+            allowed_models=None if caller.models is None else tuple(sorted(caller.models)),
             metadata=spec.metadata,
             output_expires_after=spec.output_expires_after,
+            price_version=self._rules.prices.version,
+            budget=None if spec.budget is None else parse_amount(spec.budget),
         )
 
     def _caps(self, spec: BatchSpec) -> list[UnfinishedCap]:
@@ -187,10 +204,12 @@ class Batches:
         """Ask a batch to stop; raises NotFound, and Conflict where it has ended or is ending."""
         while True:
             before = await self._get(caller, batch_id)
-            after = _cancelled(before, self._clock.now())
+            now = self._clock.now()
+            after = _cancelled(before, now)
             if after is before:
                 return self._state(before)
-            if await self._rows.move(before, after):
+            deed = deed_of(caller, "batch.cancelled", batch_id, now)
+            if await self._rows.move(before, after, deed):
                 _log.info(Fact.BATCH_CANCEL_REQUESTED, batch_id=batch_id)
                 self._wake()
                 return self._state(after)
@@ -222,6 +241,12 @@ def _check_spec(spec: BatchSpec, rules: Rules) -> int:
     if window is None:
         raise _bad_window(spec.completion_window, rules)
     check_metadata(spec.metadata or {}, rules.profile)
+    if spec.budget is not None and not parse_amount(spec.budget):
+        message = (
+            f"Invalid 'batchmill.budget': expected an amount above zero such as '20.00', "
+            f"but got '{shorten(spec.budget)}' instead."
+        )
+        raise InvalidRequest(message, param="batchmill.budget", code="invalid_value")
     if spec.output_expires_after is not None:
         param = "output_expires_after.seconds"
         check_expires_after(spec.output_expires_after, rules.limits, param=param)

@@ -5,7 +5,7 @@ the bytes after it, so that no row ever stands without its bytes.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from batchmill.domain.errors import Conflict, NotFound, StorageFull
@@ -19,11 +19,11 @@ from batchmill.ports import (
     FileQuery,
     FileStore,
     Page,
-    Quota,
     QuotaReached,
     StoredBlob,
 )
 from batchmill.service.caller import Caller
+from batchmill.service.deeds import deed_of
 from batchmill.service.drafts import Draft, begin_draft
 from batchmill.service.refusals import (
     invalid_value,
@@ -31,6 +31,7 @@ from batchmill.service.refusals import (
     quota_reached,
     require_within,
 )
+from batchmill.service.room import Landlord, open_room, quota_of
 from batchmill.service.streams import begin
 from batchmill.telemetry import Fact, get_logger
 
@@ -57,22 +58,33 @@ class Files:
         self._clock = clock
         self._limits = limits
 
-    def draft(self) -> AbstractAsyncContextManager[Draft]:
-        """Begin to take the bytes of a file."""
-        return begin_draft(self._blobs, self._limits)
+    @asynccontextmanager
+    async def draft(self, caller: Caller, announced: int | None = None) -> AsyncIterator[Draft]:
+        """Begin to take the bytes of a file; raises QuotaExceeded and StorageFull.
+
+        ``announced`` is the size of the request's body, where it is known.
+        """
+        landlord = Landlord(self._store, self._clock, self._limits)
+        async with (
+            open_room(landlord, account=caller.account, announced=announced) as room,
+            begin_draft(self._blobs, self._limits, room) as draft,
+        ):
+            yield draft
 
     async def keep(self, caller: Caller, draft: Draft, spec: FileSpec) -> File:
         """Make a draft a file; raises InvalidRequest, QuotaExceeded and StorageFull."""
         check_spec(spec, self._limits)
         file = new_file(caller, draft, spec, blob=await draft.commit(), now=self._clock.now())
         try:
-            await self._store.add(file, quota(self._limits))
+            await self._store.add(file, quota_of(self._limits))
         except QuotaReached as reached:
             await self._blobs.delete(file.blob)
             raise quota_reached(reached.of) from None
         except StorageFull:
             await self._blobs.delete(file.blob)
             raise
+        if draft.room is not None:
+            draft.room.settle()
         _log.info(Fact.FILE_STORED, file_id=file.id, bytes=file.bytes)
         return file
 
@@ -94,7 +106,8 @@ class Files:
     async def delete(self, caller: Caller, file_id: str) -> None:
         """Delete; raises NotFound, and Conflict while an unfinished batch uses the file."""
         file = await self.retrieve(caller, file_id)
-        batch_id = await self._store.delete(caller.account, file_id)
+        deed = deed_of(caller, "file.deleted", file_id, self._clock.now())
+        batch_id = await self._store.delete(caller.account, file_id, deed)
         if batch_id is not None:
             message = (
                 f"File '{file_id}' is the input of batch '{batch_id}', which is not finished: "
@@ -153,11 +166,6 @@ def label(filename: str) -> str:
     """The name as it was sent, without control characters: it is shown, never opened."""
     shown = "".join(char for char in filename if char.isprintable())
     return shown[:_MAX_NAME_CHARS] or "file.jsonl"
-
-
-def quota(limits: Limits) -> Quota:
-    """How much an account may keep."""
-    return Quota(files=limits.max_files, bytes=limits.max_total_bytes)
 
 
 def unknown_file(file_id: str, param: str = "id") -> NotFound:

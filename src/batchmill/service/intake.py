@@ -20,20 +20,23 @@ _ANYTHING = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Intake:
-    """Checks the blocks of one file, in order; each method raises what refuses it."""
+    """Checks the blocks of one file, in order; each method raises what refuses it.
+
+    ``size`` is how many bytes came so far.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._max_bytes = limits.max_file_bytes
         self._max_line_bytes = limits.max_line_bytes
-        self._size = 0
+        self.size = 0
         self._tail = b""
         self._head: bytearray | None = bytearray()
         self._may_have_bom = True
 
     def feed(self, block: bytes) -> None:
         """Check the next block; raises TooLarge and InvalidRequest."""
-        self._size += len(block)
-        if self._size > self._max_bytes:
+        self.size += len(block)
+        if self.size > self._max_bytes:
             raise too_large(self._max_bytes)
         self._check_text(block)
         if self._head is not None:
@@ -43,7 +46,7 @@ class Intake:
     def finish(self) -> None:
         """Check what only the end can tell; raises InvalidRequest."""
         if self._tail:
-            raise _refusal(f"It is not UTF-8: byte {self._size} ends it within a character.")
+            raise _refusal(f"It is not UTF-8: byte {self.size} ends it within a character.")
         if self._head is not None:
             self._check_head(self._head, is_whole=True)
         if self._head is not None:
@@ -56,7 +59,7 @@ class Intake:
         try:
             _, used = codecs.utf_8_decode(data, "strict", False)
         except UnicodeDecodeError as error:
-            place = self._size - len(data) + error.start + 1
+            place = self.size - len(data) + error.start + 1
             raise _refusal(f"It is not UTF-8: byte {place} does not belong.") from None
         self._tail = data[used:]
 

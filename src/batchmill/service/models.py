@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from batchmill.domain.catalog import ENDPOINTS, Catalog
 from batchmill.domain.errors import NotFound
+from batchmill.service.caller import Caller
 from batchmill.service.refusals import shorten
 
 
@@ -22,17 +23,21 @@ class Models:
     def __init__(self, catalog: Catalog, created: float) -> None:
         self._models = {name: Model(name, created) for name in sorted(catalog.offers)}
 
-    def list(self) -> Sequence[Model]:
-        """Every model, by name."""
-        return tuple(self._models.values())
+    def list(self, caller: Caller) -> Sequence[Model]:
+        """Every model that the caller may call, by name."""
+        return tuple(model for model in self._models.values() if _may_call(caller, model.id))
 
-    def retrieve(self, model_id: str) -> Model:
-        """The model; raises NotFound."""
-        model = self._models.get(model_id)
+    def retrieve(self, caller: Caller, model_id: str) -> Model:
+        """The model; raises NotFound, also for one that the caller may not call."""
+        model = self._models.get(model_id) if _may_call(caller, model_id) else None
         if model is None:
             message = f"The model '{shorten(model_id)}' does not exist."
             raise NotFound(message, param="model", code="model_not_found")
         return model
+
+
+def _may_call(caller: Caller, model_id: str) -> bool:
+    return caller.models is None or model_id in caller.models
 
 
 def supported_endpoints(catalog: Catalog) -> Sequence[str]:

@@ -10,13 +10,15 @@ from batchmill.ports import Progress
 class Outlook:
     """Every figure is None where it cannot be told. ``eta_seconds`` counts from now.
 
-    ``deadline_risk`` says whether the batch, at this rate, ends after its deadline.
+    ``deadline_risk`` says whether the batch, at this rate, ends after its deadline;
+    ``waits_for`` is a sentence on the allowance that it waits for.
     """
 
     lines_per_second: float | None = None
     eta_seconds: float | None = None
     queue_position: int | None = None
     deadline_risk: bool | None = None
+    waits_for: str | None = None
 
 
 UNKNOWN = Outlook()
@@ -31,6 +33,7 @@ def foresee(batch: Batch, progress: Progress | None, now: float) -> Outlook:
         lines_per_second=progress.lines_per_second,
         eta_seconds=eta,
         queue_position=progress.queue_position,
+        waits_for=progress.waits_for,
         deadline_risk=None if eta is None else now + eta > batch.expires_at,
     )
 

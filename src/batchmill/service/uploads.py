@@ -18,7 +18,7 @@ from batchmill.domain.limits import Limits
 from batchmill.ports import BlobMissing, Blobs, BlobWriter, Clock, QuotaReached, Store
 from batchmill.service.caller import Caller
 from batchmill.service.drafts import Draft, begin_draft
-from batchmill.service.files import FileSpec, check_spec, label, new_file, quota
+from batchmill.service.files import FileSpec, check_spec, label, new_file
 from batchmill.service.refusals import (
     is_plausible_id,
     quota_reached,
@@ -27,6 +27,7 @@ from batchmill.service.refusals import (
     shorten,
     too_large,
 )
+from batchmill.service.room import quota_of
 from batchmill.telemetry import Fact, get_logger
 
 _log = get_logger()
@@ -81,14 +82,17 @@ class Uploads:
         self._limits = limits
 
     async def create(self, caller: Caller, spec: UploadSpec) -> UploadState:
-        """Announce a file; raises InvalidRequest and TooLarge."""
+        """Announce a file, which takes its room; raises InvalidRequest, TooLarge, QuotaExceeded."""
         check_spec(spec.file, self._limits)
         require_within(spec.bytes, low=1, high=self._limits.max_upload_bytes, param="bytes")
         require_text(spec.mime_type, low=0, high=_MAX_MIME_CHARS, param="mime_type")
         if spec.bytes > self._limits.max_file_bytes:
             raise too_large(self._limits.max_file_bytes, param="bytes")
         upload = self._new_upload(caller, spec)
-        await self._rows.add(upload)
+        try:
+            await self._rows.add(upload, quota_of(self._limits))
+        except QuotaReached as reached:
+            raise quota_reached(reached.of) from None
         _log.info(Fact.UPLOAD_STARTED, upload_id=upload.id, bytes=upload.bytes)
         return UploadState(upload)
 
@@ -175,7 +179,7 @@ class Uploads:
         file = new_file(caller, draft, spec, blob=stored, now=self._clock.now())
         done = replace(upload, status=UploadStatus.COMPLETED, file_id=file.id)
         try:
-            was_pending = await self._rows.complete(done, file, quota(self._limits))
+            was_pending = await self._rows.complete(done, file, quota_of(self._limits))
         except QuotaReached as reached:
             await self._blobs.delete(file.blob)
             raise quota_reached(reached.of) from None

@@ -6,8 +6,10 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from batchmill.domain.batch import Batch, Counts, LineError, Status
+from batchmill.domain.batch import Batch, Counts, Halt, LineError, Status
+from batchmill.domain.money import parse_amount, text_of
 from batchmill.domain.usage import ZERO
+from batchmill.store.money import columns_of_prices, prices_of
 from batchmill.store.tokens import columns_of, usage_of
 
 _NAME_KEY = "ds_name"
@@ -29,12 +31,17 @@ def new_row(batch: Batch) -> dict[str, Any]:
     return {
         "id": batch.id,
         "account": batch.account,
+        "workspace": batch.workspace,
+        "key_id": batch.key_id,
+        "allowed_models": _list_as_text(batch.allowed_models),
         "input_file_id": batch.input_file_id,
         "endpoint": batch.endpoint,
         "completion_window": batch.completion_window,
         "created_at": batch.created_at,
         "expires_at": batch.expires_at,
         "output_expires_after": batch.output_expires_after,
+        "price_version": batch.price_version,
+        "budget": None if batch.budget is None else text_of(batch.budget),
         "name": None if name is None else fold(name),
         "metadata": None if metadata is None else json.dumps(dict(metadata)),
         **_sums(Counts(), batch=None),
@@ -48,6 +55,8 @@ def changed_columns(batch: Batch) -> dict[str, Any]:
         "status": batch.status.value,
         "verdict": None if batch.verdict is None else batch.verdict.value,
         "model": batch.model,
+        "currency": batch.currency,
+        "halt": None if batch.halt is None else batch.halt.value,
         "errors": _errors_as_text(batch.errors),
         "output_file_id": batch.output_file_id,
         "error_file_id": batch.error_file_id,
@@ -58,9 +67,13 @@ def changed_columns(batch: Batch) -> dict[str, Any]:
 
 def batch_of(row: RowMapping) -> Batch:
     """The Batch in a row, its sums being those that the query chose."""
+    list_price, price = prices_of(row)
     return Batch(
         id=row["id"],
         account=row["account"],
+        workspace=row["workspace"],
+        key_id=row["key_id"],
+        allowed_models=_list_of_text(row["allowed_models"]),
         input_file_id=row["input_file_id"],
         endpoint=row["endpoint"],
         completion_window=row["completion_window"],
@@ -75,6 +88,12 @@ def batch_of(row: RowMapping) -> Batch:
         counts=Counts(int(row["total"]), int(row["completed"]), int(row["failed"])),
         usage=usage_of(row),
         resent=int(row["resent"]),
+        price_version=row["price_version"],
+        currency=row["currency"],
+        list_price=list_price,
+        price=price,
+        budget=None if row["budget"] is None else parse_amount(row["budget"]),
+        halt=None if row["halt"] is None else Halt(row["halt"]),
         output_file_id=row["output_file_id"],
         error_file_id=row["error_file_id"],
         **{name: row[name] for name in _TIMES},
@@ -93,7 +112,18 @@ def _sums(counts: Counts, batch: Batch | None) -> dict[str, int]:
         "failed": counts.failed,
         "resent": 0 if batch is None else batch.resent,
         **columns_of(ZERO if batch is None else batch.usage),
+        **columns_of_prices(
+            0 if batch is None else batch.list_price, 0 if batch is None else batch.price
+        ),
     }
+
+
+def _list_as_text(names: Sequence[str] | None) -> str | None:
+    return None if names is None else json.dumps(names)
+
+
+def _list_of_text(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(json.loads(text))
 
 
 def _errors_as_text(errors: Sequence[LineError]) -> str | None:

@@ -10,9 +10,12 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from batchmill.domain.account import Deed
 from batchmill.domain.batch import Batch
 from batchmill.domain.file import File
+from batchmill.domain.ledger import Entry
 from batchmill.domain.shards import Shard
+from batchmill.domain.webhook import batch_event
 from batchmill.ports import (
     BatchQuery,
     Idempotency,
@@ -21,12 +24,16 @@ from batchmill.ports import (
     TooManyUnfinished,
     UnfinishedCap,
 )
+from batchmill.store.audit import insert_deed
 from batchmill.store.batch_rows import batch_of, changed_columns, fold, new_row
 from batchmill.store.database import Database
 from batchmill.store.files import insert_files
+from batchmill.store.ledger import batch_prices, drop_meters, insert_entries
+from batchmill.store.money import MONEY_COLUMNS
 from batchmill.store.paging import beyond, by_creation, page_of, within
 from batchmill.store.shards import insert_shards
 from batchmill.store.tables import UNFINISHED, batches, shards
+from batchmill.store.webhooks import announce
 
 _SUMMED = ("completed", "failed", "resent")
 _SUMMED_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
@@ -43,7 +50,11 @@ class SqlBatches:
         self._database = database
 
     async def create(
-        self, batch: Batch, idempotency: Idempotency | None, caps: Sequence[UnfinishedCap]
+        self,
+        batch: Batch,
+        idempotency: Idempotency | None,
+        caps: Sequence[UnfinishedCap],
+        deed: Deed | None = None,
     ) -> Batch:
         """Store a new batch, or return the one that this idempotency key made.
 
@@ -58,6 +69,7 @@ class SqlBatches:
             for cap in caps:
                 await _refuse_beyond(connection, batch, cap)
             await connection.execute(insert(batches), [{**new_row(batch), **_key_of(idempotency)}])
+            await insert_deed(connection, deed)
         return batch
 
     async def get(self, account: str, batch_id: str) -> Batch | None:
@@ -86,10 +98,14 @@ class SqlBatches:
             rows = await connection.execute(with_sums(running, descending=False))
         return [batch_of(row) for row in rows.mappings()]
 
-    async def move(self, before: Batch, after: Batch) -> bool:
+    async def move(self, before: Batch, after: Batch, deed: Deed | None = None) -> bool:
         """Store ``after`` if the stored status is still ``before``'s; whether it was."""
         async with self._database.write() as connection:
-            return await _swap(connection, before, after)
+            moved = await _swap(connection, before, after)
+            if moved:
+                await insert_deed(connection, deed)
+                await _announce(connection, after)
+        return moved
 
     async def plan(self, before: Batch, after: Batch, shards: Sequence[Shard]) -> bool:
         """``move``, and store the shards."""
@@ -99,12 +115,20 @@ class SqlBatches:
                 await insert_shards(connection, shards)
         return moved
 
-    async def deliver(self, before: Batch, after: Batch, files: Sequence[File]) -> bool:
-        """``move`` with the final sums of ``after``, and store the result files."""
+    async def deliver(
+        self, before: Batch, after: Batch, files: Sequence[File], entries: Sequence[Entry] = ()
+    ) -> bool:
+        """``move`` with the final sums of ``after``, and store the result files.
+
+        ``entries`` are those of the shards that were never closed.
+        """
         async with self._database.write() as connection:
             moved = await _swap(connection, before, after)
             if moved:
                 await insert_files(connection, files)
+                await drop_meters(connection, after.id)
+                await insert_entries(connection, entries, after.ended_at)
+                await _announce(connection, after)
         return moved
 
 
@@ -128,9 +152,16 @@ def with_sums(chosen: Select[Any], *, descending: bool) -> Select[Any]:
         .group_by(shards.c.batch_id)
         .cte("sums")
     )
-    own = [column for column in page.c if column.name not in _SUMS]
-    counted = [func.coalesce(sums.c[name], page.c[name]).label(name) for name in _SUMS]
-    both = select(*own, *counted).outerjoin_from(page, sums, sums.c.batch_id == page.c.id)
+    prices = batch_prices(running).cte("prices")
+    own = [column for column in page.c if column.name not in _SUMS + MONEY_COLUMNS]
+    counted = [
+        func.coalesce(of.c[name], page.c[name]).label(name)
+        for of, names in ((sums, _SUMS), (prices, MONEY_COLUMNS))
+        for name in names
+    ]
+    joined = page.outerjoin(sums, sums.c.batch_id == page.c.id)
+    joined = joined.outerjoin(prices, prices.c.batch_id == page.c.id)
+    both = select(*own, *counted).select_from(joined)
     order = (page.c.created_at, page.c.seq)
     return both.order_by(*(c.desc() if descending else c.asc() for c in order))
 
@@ -186,6 +217,14 @@ async def _swap(connection: AsyncConnection, before: Batch, after: Batch) -> boo
     expected = (batches.c.id == before.id, batches.c.status == before.status.value)
     swapping = update(batches).where(*expected).values(changed_columns(after))
     return (await connection.execute(swapping)).rowcount == 1
+
+
+async def _announce(connection: AsyncConnection, batch: Batch) -> None:
+    """Whoever is to be told of the batch's end will be."""
+    if batch.status.is_terminal:
+        event = batch_event(batch, batch.ended_at)
+        if event is not None:
+            await announce(connection, event)
 
 
 def _key_of(idempotency: Idempotency | None) -> dict[str, str | None]:

@@ -1,7 +1,8 @@
 """A connection for reading or for writing, and foreign errors in the house's words.
 
 ``write`` is a transaction that no other writer interrupts, in this process or
-another. No SQL of one database only: that lives with its ``Backend``.
+another; ``relaxed`` is the same, but a power cut may undo it. No SQL of one
+database only: that lives with its ``Backend``.
 """
 
 import asyncio
@@ -19,8 +20,12 @@ from batchmill.domain.errors import StorageFull
 class Backend(Protocol):
     """What one kind of database does in its own way."""
 
-    def connect(self) -> AsyncEngine:
-        """An engine; on connections with the option ``writes`` a transaction is a writer's."""
+    def connect(self, *, durable: bool = True) -> AsyncEngine:
+        """An engine; on connections with the option ``writes`` a transaction is a writer's.
+
+        Without ``durable`` a commit does not wait for the disk. It survives the
+        end of the process all the same, and never undoes a durable one.
+        """
         ...
 
     def opening(self) -> AbstractAsyncContextManager[None]:
@@ -41,12 +46,14 @@ class Backend(Protocol):
 
 
 class Database:
-    """The engine of one database, with its two ways in."""
+    """The engines of one database, with its three ways in."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._engine = backend.connect()
         self._writing = self._engine.execution_options(writes=True)
+        self._lazy = backend.connect(durable=False)
+        self._relaxing = self._lazy.execution_options(writes=True)
         # Writers of this process queue here, first come first served; without it
         # each would poll the database's lock and some could starve.
         self._turn = asyncio.Lock()
@@ -65,6 +72,16 @@ class Database:
             async with self._turn, self._writing.begin() as connection:
                 yield connection
 
+    @asynccontextmanager
+    async def relaxed(self) -> AsyncIterator[AsyncConnection]:
+        """``write`` for what may be forgotten: a power cut may undo it, a kill does not.
+
+        Later durable writes make it durable as well. Raises StorageFull.
+        """
+        with self._errors_translated():
+            async with self._turn, self._relaxing.begin() as connection:
+                yield connection
+
     async def serialize(self, connection: AsyncConnection, account: str) -> None:
         """Until the transaction ends, let no other one count and add for ``account``."""
         await self._backend.serialize(connection, account)
@@ -80,6 +97,7 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+        await self._lazy.dispose()
 
     @contextmanager
     def _errors_translated(self) -> Iterator[None]:

@@ -1,15 +1,18 @@
-"""Rows of files, and the quota that an account has for them."""
+"""Rows of files. What an account may keep of them is judged in ``quota``."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, exists, func, insert, select
+from sqlalchemy import RowMapping, Select, delete, exists, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from batchmill.domain.account import Deed
 from batchmill.domain.file import File, Purpose
-from batchmill.ports import FileQuery, Page, Quota, QuotaReached
+from batchmill.ports import FileQuery, Page, Quota, Reservation
+from batchmill.store.audit import insert_deed
 from batchmill.store.database import Database
 from batchmill.store.paging import beyond, by_creation, page_of, within
+from batchmill.store.quota import Room, drop_stale, give_back, hold, take
 from batchmill.store.tables import UNFINISHED, batches, files
 
 
@@ -19,8 +22,25 @@ class SqlFiles:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def reserve(self, reservation: Reservation, quota: Quota, now: float) -> None:
+        """Take room, or change how much is taken and until when; raises QuotaReached."""
+        # relaxed: a power cut that undoes it also ends the upload that it is for
+        async with self._database.relaxed() as connection:
+            await self._database.serialize(connection, reservation.account)
+            await hold(connection, reservation, quota, now)
+
+    async def release(self, reservation_id: str) -> None:
+        """Give room back; without a reservation, do nothing."""
+        async with self._database.relaxed() as connection:
+            await give_back(connection, reservation_id)
+
+    async def drop_stale(self, now: float) -> int:
+        """Delete reservations whose time is over; how many there were."""
+        async with self._database.relaxed() as connection:
+            return await drop_stale(connection, now)
+
     async def add(self, file: File, quota: Quota) -> None:
-        """Store the row, or raise QuotaReached."""
+        """Store the row in the room that was reserved for its id, if any; raises QuotaReached."""
         async with self._database.write() as connection:
             await self._database.serialize(connection, file.account)
             await add_within_quota(connection, file, quota)
@@ -48,8 +68,11 @@ class SqlFiles:
             rows = (await connection.execute(statement)).mappings().all()
         return page_of([file_of(row) for row in rows], query.limit)
 
-    async def delete(self, account: str, file_id: str) -> str | None:
-        """Delete the row, or return the id of the oldest unfinished batch that uses the file."""
+    async def delete(self, account: str, file_id: str, deed: Deed | None = None) -> str | None:
+        """Delete the row, or return the id of the oldest unfinished batch that uses the file.
+
+        The deed is stored where there was a row to delete.
+        """
         async with self._database.write() as connection:
             uses = (
                 select(batches.c.id)
@@ -60,7 +83,8 @@ class SqlFiles:
             user = (await connection.execute(uses)).scalar_one_or_none()
             if user is None:
                 own = (files.c.account == account, files.c.id == file_id)
-                await connection.execute(delete(files).where(*own))
+                gone = await connection.execute(delete(files).where(*own))
+                await insert_deed(connection, deed if gone.rowcount else None)
         return user
 
     async def expired(self, now: float, limit: int) -> Sequence[File]:
@@ -90,14 +114,13 @@ def list_statement(account: str, query: FileQuery) -> Select[Any]:
 
 
 async def add_within_quota(connection: AsyncConnection, file: File, quota: Quota) -> None:
-    """Insert the row into the caller's transaction, or raise QuotaReached."""
-    kept = select(func.count(), func.coalesce(func.sum(files.c.bytes), 0))
-    of_account = kept.where(files.c.account == file.account)
-    count, total = (await connection.execute(of_account)).one()
-    if count + 1 > quota.files:
-        raise QuotaReached("files")
-    if total + file.bytes > quota.bytes:
-        raise QuotaReached("bytes")
+    """Insert the row into the caller's transaction, or raise QuotaReached.
+
+    A reservation of its id gives way to it.
+    """
+    room = Room(file.id, file.account, file.bytes)
+    await take(connection, room, quota, now=file.created_at)
+    await give_back(connection, file.id)
     await insert_files(connection, [file])
 
 

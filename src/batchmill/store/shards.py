@@ -16,6 +16,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from batchmill.domain.shards import Shard, ShardStatus
 from batchmill.ports import ShardTally
 from batchmill.store.database import Database
+from batchmill.store.ledger import drop_meters, insert_entries, put_meters
 from batchmill.store.tables import shards
 from batchmill.store.tokens import columns_of
 
@@ -30,8 +31,7 @@ _OF_ATTEMPT = (
     shards.c.attempt == bindparam("by_attempt"),
 )
 _TALLY = update(shards).where(*_OF_ATTEMPT, shards.c.status == RUNNING)
-# An attempt that does not know whether it closed may close again.
-_CLOSE = update(shards).where(*_OF_ATTEMPT, shards.c.status.in_([RUNNING, DONE]))
+_CLOSED = select(shards.c.position).where(*_OF_ATTEMPT, shards.c.status == DONE)
 
 
 class SqlShards:
@@ -65,12 +65,21 @@ class SqlShards:
         if tallies:
             async with self._database.write() as connection:
                 await connection.execute(_TALLY, [_values_of(tally) for tally in tallies])
+                await put_meters(connection, tallies)
 
     async def close(self, tally: ShardTally) -> bool:
-        """Set the shard done with these sums; whether it was this attempt's. May be repeated."""
+        """Set the shard done with these sums, and write its entries into the ledger.
+
+        Whether it was this attempt's. May be repeated.
+        """
         async with self._database.write() as connection:
-            closing = _CLOSE.values(status=DONE)
-            return (await connection.execute(closing, _values_of(tally))).rowcount == 1
+            closing = _TALLY.values(status=DONE)
+            if (await connection.execute(closing, _values_of(tally))).rowcount == 1:
+                await drop_meters(connection, tally.batch_id, tally.index)
+                await insert_entries(connection, tally.entries, tally.at)
+                return True
+            # An attempt that does not know whether it closed may close again.
+            return (await connection.execute(_CLOSED, _values_of(tally))).first() is not None
 
     async def release(self) -> int:
         """Set every running shard back to waiting; how many there were."""

@@ -7,14 +7,21 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from batchmill.domain.errors import ConfigError
+from batchmill.store.accounts import SqlAccounts, SqlKeys, SqlWorkspaces
 from batchmill.store.audit import SqlAudit
 from batchmill.store.batches import SqlBatches
+from batchmill.store.caps import SqlCaps
 from batchmill.store.database import Backend, Database
 from batchmill.store.files import SqlFiles
+from batchmill.store.ledger import SqlLedger
+from batchmill.store.prices import SqlPrices
+from batchmill.store.rates import SqlRates
 from batchmill.store.schema import bring_up_to_date
 from batchmill.store.shards import SqlShards
 from batchmill.store.sqlite import SqliteBackend
 from batchmill.store.uploads import SqlUploads
+from batchmill.store.usage import SqlUsage
+from batchmill.store.webhooks import SqlWebhooks
 
 
 class SqlStore:
@@ -26,7 +33,16 @@ class SqlStore:
         self.uploads = SqlUploads(database)
         self.batches = SqlBatches(database)
         self.shards = SqlShards(database)
+        self.ledger = SqlLedger(database)
+        self.accounts = SqlAccounts(database)
+        self.workspaces = SqlWorkspaces(database)
+        self.keys = SqlKeys(database)
         self.audit = SqlAudit(database)
+        self.webhooks = SqlWebhooks(database)
+        self.caps = SqlCaps(database)
+        self.usage = SqlUsage(database)
+        self.rates = SqlRates(database)
+        self.prices = SqlPrices(database)
 
     async def ping(self) -> None:
         """Return if the database answers; raises otherwise."""

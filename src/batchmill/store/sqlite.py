@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,8 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 _BUSY_SECONDS = 60
 _CONNECTIONS = 5
 
+# FULL syncs the log at every commit. NORMAL leaves that to the next commit that does, or to
+# the checkpoint, which syncs the log before it touches the database: a power cut may take the
+# last such commits back, but breaks nothing. Each connection has a setting of its own.
+_DURABLE = "PRAGMA synchronous = FULL"
+_RELAXED = "PRAGMA synchronous = NORMAL"
+
 _PRAGMAS = (
-    "PRAGMA synchronous = FULL",
     f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}",
     "PRAGMA foreign_keys = ON",
 )
@@ -37,18 +42,18 @@ class SqliteBackend:
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
 
-    def connect(self) -> AsyncEngine:
-        """An engine that opens connections as they are needed."""
+    def connect(self, *, durable: bool = True) -> AsyncEngine:
+        """An engine that opens connections as they are needed; a relaxed one needs but one."""
         engine = create_async_engine(
             URL.create("sqlite+aiosqlite", database=str(self._path)),
             hide_parameters=True,  # rows hold what clients wrote; errors end up in logs
-            pool_size=_CONNECTIONS,
+            pool_size=_CONNECTIONS if durable else 1,
             max_overflow=0,
             pool_timeout=_BUSY_SECONDS,
             # None: the driver begins nothing by itself, _begin below does.
             connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
         )
-        event.listen(engine.sync_engine, "connect", _set_up)
+        event.listen(engine.sync_engine, "connect", _set_up if durable else _set_up_relaxed)
         event.listen(engine.sync_engine, "begin", _begin)
         return engine
 
@@ -79,8 +84,16 @@ class SqliteBackend:
 
 
 def _set_up(connection: DBAPIConnection, _record: object) -> None:
+    _execute(connection, (_DURABLE, *_PRAGMAS))
+
+
+def _set_up_relaxed(connection: DBAPIConnection, _record: object) -> None:
+    _execute(connection, (_RELAXED, *_PRAGMAS))
+
+
+def _execute(connection: DBAPIConnection, pragmas: Iterable[str]) -> None:
     cursor = connection.cursor()
-    for pragma in _PRAGMAS:
+    for pragma in pragmas:
         cursor.execute(pragma)
     cursor.close()
 

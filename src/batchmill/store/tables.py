@@ -340,6 +340,8 @@ ledger_items = Table(
     Column("item", Words, primary_key=True),
     _number("tokens"),
     *_money(),
+    # A bill reads them by their entry: so they lie in its order, and once.
+    sqlite_with_rowid=False,
 )
 
 # What shards that are not closed yet have used so far. A row goes when its shard closes.

@@ -10,6 +10,7 @@ from batchmill.domain.file import File, Purpose, Upload, UploadPart, UploadStatu
 from batchmill.ports import Quota
 from batchmill.store.database import Database
 from batchmill.store.files import add_within_quota
+from batchmill.store.quota import Room, take
 from batchmill.store.tables import upload_parts, uploads
 
 
@@ -19,9 +20,12 @@ class SqlUploads:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, upload: Upload) -> None:
-        """Store a new upload."""
+    async def add(self, upload: Upload, quota: Quota) -> None:
+        """Store a new upload, which takes the room of its declared size; raises QuotaReached."""
+        room = Room(upload.id, upload.account, upload.bytes)
         async with self._database.write() as connection:
+            await self._database.serialize(connection, upload.account)
+            await take(connection, room, quota, now=upload.created_at)
             await connection.execute(insert(uploads), [_row_of(upload)])
 
     async def get(self, account: str, upload_id: str) -> Upload | None:

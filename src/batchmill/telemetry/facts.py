@@ -32,11 +32,16 @@ class Fact(StrEnum):
     BATCH_MOVED = "batch_moved"
     BATCH_DELIVERED = "batch_delivered"
     BATCH_BROKE = "batch_broke"
+    NOTICE_DELIVERED = "notice_delivered"  # debug
+    NOTICE_FAILED = "notice_failed"  # debug: a webhook's try, which is repeated
+    NOTICE_GIVEN_UP = "notice_given_up"
+    NOTICES_GIVEN_UP = "notices_given_up"
     ENGINE_STARTED = "engine_started"
     ENGINE_STOPPED = "engine_stopped"
     SHARD_STARTED = "shard_started"  # debug
     SHARD_CLOSED = "shard_closed"  # debug
     SHARD_LOST = "shard_lost"
+    SPENDING_ALERT = "spending_alert"  # the threshold of a monthly limit is passed
     STEP_FAILED = "step_failed"  # a batch's next step failed; it is tried again
     DISPATCH_FAILED = "dispatch_failed"  # the store did not answer; it is asked again
     BEAT_FAILED = "beat_failed"  # a repeated piece of work; the next beat tries again
@@ -46,6 +51,7 @@ class Fact(StrEnum):
     UPSTREAM_PAUSED = "upstream_paused"
     UPSTREAM_RESUMED = "upstream_resumed"
     MODEL_LOADED = "model_loaded"
+    TOKENIZER_FAILED = "tokenizer_failed"  # tokens are estimated by bytes instead
     STORAGE_FULL = "storage_full"
     STORAGE_FREED = "storage_freed"
     LIBRARY_SAID = "library_said"  # a line of a library's own log
@@ -65,6 +71,7 @@ FIELDS = frozenset(
         "count",
         "data_dir",
         "deadline",
+        "delivery_id",
         "endpoint",
         "errno",
         "errors",
@@ -93,6 +100,7 @@ FIELDS = frozenset(
         "resent",
         "restarts",
         "route",
+        "scope",
         "seconds",
         "shard",
         "shards",

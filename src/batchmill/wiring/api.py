@@ -9,9 +9,13 @@ from batchmill.api.app import Door, Services, create_app
 from batchmill.api.bodies import Patience
 from batchmill.api.gate import Served
 from batchmill.api.health import Probes
+from batchmill.api.hosts import ANY
+from batchmill.api.identity import Doorkeeper, identify_anyone
 from batchmill.config import Settings
+from batchmill.service.administration import make_administration
 from batchmill.service.batches import Batches, Rules
 from batchmill.service.files import Files
+from batchmill.service.identity import Identity
 from batchmill.service.models import Models
 from batchmill.service.results import Results
 from batchmill.service.uploads import Uploads
@@ -32,11 +36,23 @@ def make_app(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Fast
     door = Door(
         limits=settings.to_limits(),
         zone=settings.timezone(),
-        allowed_hosts=settings.server.allowed_hosts,
+        allowed_hosts=_allowed_hosts(settings),
         patience=Patience(settings.server.upload_idle_timeout),
         observe=partial(_observe, metrics),
+        admit=_doorkeeper(settings, parts),
     )
     return create_app(_services(settings, parts, wake), probes, door)
+
+
+def _allowed_hosts(settings: Settings) -> tuple[str, ...]:
+    # A page of another site has no key: where one is needed, names and origins need no check.
+    return (ANY,) if settings.needs_keys else settings.server.allowed_hosts
+
+
+def _doorkeeper(settings: Settings, parts: Parts) -> Doorkeeper:
+    if not settings.needs_keys:
+        return Doorkeeper(identify_anyone)
+    return Doorkeeper(Identity(store=parts.store, clock=parts.clock).identify)
 
 
 def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Services:
@@ -55,6 +71,7 @@ def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Ser
         batches=Batches(store=store, clock=clock, rules=rules, wake=wake, progress=progress),
         results=Results(store=store, blobs=blobs, journal=parts.journal, limits=limits),
         models=Models(settings.catalog(), created=int(clock.now())),
+        admin=make_administration(store, clock),
     )
 
 

@@ -16,6 +16,8 @@ from batchmill.engine.dispatcher import Dispatcher
 from batchmill.engine.engine import Beat, Engine
 from batchmill.engine.lane import Lane, Upstream
 from batchmill.engine.planning import Planner, ShardSize
+from batchmill.engine.prices import PriceBook
+from batchmill.engine.purse import Treasury
 from batchmill.engine.sweep import Sweeper
 from batchmill.engine.worker import LocalWorker
 from batchmill.ports import Clock, Target, Transport
@@ -126,12 +128,13 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
     """An engine over ``parts``, ready to run; its lanes are closed at the end."""
     metrics = engine_metrics()
     lanes = Lanes(settings, parts.clock, metrics)
-    worker = _worker(settings, parts, lanes.of)
+    treasury = Treasury(caps=parts.store.caps, ledger=parts.store.ledger, clock=parts.clock)
+    worker = _worker(settings, parts, lanes.of, treasury)
     sweeper = Sweeper(
         store=parts.store, blobs=parts.blobs, journal=parts.journal, clock=parts.clock
     )
     paths = Paths(settings.data.dir)
-    dispatcher = _dispatcher(settings, parts, worker)
+    dispatcher = _dispatcher(settings, parts, worker, treasury)
 
     async def tell() -> None:
         lanes.observe()
@@ -154,11 +157,14 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
         await lanes.close()
 
 
-def _worker(settings: Settings, parts: Parts, lane_of: Callable[[str], Lane]) -> LocalWorker:
+def _worker(
+    settings: Settings, parts: Parts, lane_of: Callable[[str], Lane], treasury: Treasury
+) -> LocalWorker:
     return LocalWorker(
         blobs=parts.blobs,
         journal=parts.journal,
         shards=parts.store.shards,
+        treasury=treasury,
         lane_of=lane_of,
         max_bytes_in_flight=settings.engine.max_bytes_in_flight,
         clock=parts.clock,
@@ -166,7 +172,10 @@ def _worker(settings: Settings, parts: Parts, lane_of: Callable[[str], Lane]) ->
     )
 
 
-def _dispatcher(settings: Settings, parts: Parts, worker: LocalWorker) -> Dispatcher:
+def _dispatcher(
+    settings: Settings, parts: Parts, worker: LocalWorker, treasury: Treasury
+) -> Dispatcher:
+    prices = PriceBook(parts.store.prices)
     limits = settings.to_limits()
     rules = LineRules(
         endpoint="",
@@ -181,12 +190,15 @@ def _dispatcher(settings: Settings, parts: Parts, worker: LocalWorker) -> Dispat
         clock=parts.clock,
         rules=rules,
         shard_size=ShardSize(settings.engine.shard_lines, settings.engine.shard_bytes),
+        prices=prices,
     )
     deliverer = Deliverer(
         store=parts.store,
         blobs=parts.blobs,
         journal=parts.journal,
         clock=parts.clock,
+        prices=prices,
+        treasury=treasury,
         max_line_bytes=limits.max_line_bytes,
     )
     return Dispatcher(
@@ -194,6 +206,8 @@ def _dispatcher(settings: Settings, parts: Parts, worker: LocalWorker) -> Dispat
         cluster=LocalCluster(worker),
         planner=planner,
         deliverer=deliverer,
+        prices=prices,
+        treasury=treasury,
         clock=parts.clock,
         poll_interval=settings.engine.poll_interval,
         cancel_grace=settings.engine.cancel_grace,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchmill.blobs import LocalBlobs
 from batchmill.config import Settings
+from batchmill.domain.price_table import dump_table
 from batchmill.domain.pricing import NO_PRICES, PriceTable
 from batchmill.journal.local import LocalJournal
 from batchmill.ports import Clock, Store
@@ -92,14 +93,21 @@ async def prepare_store(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """The data folder's parts, made where missing; closed at the end. Raises StorageFull."""
+async def open_parts(settings: Settings, prices: PriceTable = NO_PRICES) -> AsyncIterator[Parts]:
+    """The data folder's parts, made where missing; closed at the end. Raises StorageFull.
+
+    ``prices`` is the table in force: it is kept, for what it is charged by is looked up in it
+    for as long as the ledger goes back.
+    """
     paths = Paths(settings.data.dir)
     paths.root.mkdir(parents=True, exist_ok=True)
     store = await open_store(paths.database)
     journal = LocalJournal(paths.journal, settings.engine.sync_interval, _JOURNAL_PENDING_BYTES)
+    clock = SystemClock()
     try:
-        yield Parts(store, LocalBlobs(paths.blobs), journal, SystemClock())
+        if prices.version != NO_PRICES.version:
+            await store.prices.keep(prices.version, dump_table(prices), clock.now())
+        yield Parts(store, LocalBlobs(paths.blobs), journal, clock, prices)
     finally:
         await journal.close()
         await store.close()

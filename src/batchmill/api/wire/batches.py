@@ -6,8 +6,19 @@ from pydantic import Field
 
 from batchmill.api.wire.shape import ExpiresAfter, Shape, ends_of, seconds_of
 from batchmill.domain.batch import Batch
+from batchmill.domain.money import text_of
 from batchmill.ports import Page
 from batchmill.service.batches import BatchState
+
+
+class CreateAdditions(Shape):
+    """What batchmill takes besides on create."""
+
+    budget: str | None = Field(
+        default=None,
+        description="The most that the batch may spend, such as `20.00`, in the currency of its "
+        "model's price. What it is spent on is kept; the rest is not run.",
+    )
 
 
 class CreateBatch(Shape):
@@ -30,6 +41,7 @@ class CreateBatch(Shape):
     idempotency_key: str | None = Field(
         default=None, description="The same as the header `Idempotency-Key`."
     )
+    batchmill: CreateAdditions | None = None
 
 
 class BatchErrorObject(Shape):
@@ -84,12 +96,26 @@ class ProgressObject(Shape):
     lines_per_second: float | None
     eta_seconds: int | None
     queue_position: int | None
+    waits_for: str | None
+
+
+class CostObject(Shape):
+    """What a batch costs, and would have cost outside a batch: exact amounts, as text."""
+
+    currency: str
+    list_price: str
+    price: str
+    is_final: bool
 
 
 class Additions(Shape):
     """What batchmill adds to a batch."""
 
     progress: ProgressObject
+    cost: CostObject | None
+    budget: str | None
+    halted_by: Literal["budget", "account", "workspace", "key"] | None
+    workspace: str
     resent_lines: int
     deadline_risk: bool | None
 
@@ -209,9 +235,25 @@ def _additions(state: BatchState) -> Additions:
         lines_per_second=outlook.lines_per_second,
         eta_seconds=seconds_of(outlook.eta_seconds),
         queue_position=outlook.queue_position,
+        waits_for=outlook.waits_for,
     )
     return Additions(
         progress=progress,
+        cost=_cost(state.batch),
+        budget=None if state.batch.budget is None else text_of(state.batch.budget),
+        halted_by=None if state.batch.halt is None else state.batch.halt.value,
+        workspace=state.batch.workspace,
         resent_lines=state.batch.resent,
         deadline_risk=outlook.deadline_risk,
+    )
+
+
+def _cost(batch: Batch) -> CostObject | None:
+    if batch.currency is None:
+        return None
+    return CostObject(
+        currency=batch.currency,
+        list_price=text_of(batch.list_price),
+        price=text_of(batch.price),
+        is_final=batch.status.is_terminal,
     )

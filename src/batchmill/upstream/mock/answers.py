@@ -41,6 +41,7 @@ class Ask(msgspec.Struct):
     documents: list[Any] | None = None
     text_1: Any = None
     text_2: Any = None
+    content: Any = None
 
 
 _decode = msgspec.json.Decoder(Ask).decode
@@ -66,6 +67,12 @@ def find_missing(path: str, ask: Ask) -> str | None:
 def count_tokens(data: bytes) -> int:
     """The tokens that bytes are billed as: a quarter of their number, rounded up."""
     return -(-len(data) // BYTES_PER_TOKEN)
+
+
+def count_words(ask: Ask) -> int:
+    """The tokens that ``/tokenize`` finds: a word of text is one, in whatever field it stands."""
+    said = (*(turn.content for turn in ask.messages or ()), ask.prompt, ask.input, ask.content)
+    return sum(len(_flatten(text).split()) for text in said)
 
 
 def error_body(message: str, *, code: str | None, kind: str = "invalid_request_error") -> bytes:

@@ -33,6 +33,14 @@ class Fault(StrEnum):
     OVERSIZED = "oversized"  # 200 with a very large body
 
 
+class Tokenizes(StrEnum):
+    """In whose way ``/tokenize`` answers, if at all."""
+
+    VLLM = "vllm"
+    LLAMA_CPP = "llama.cpp"
+    NOT = "not"
+
+
 # The field of a script that holds each fault's share, in the order in which they are drawn.
 RATES = {
     Fault.RATE_LIMITED: "rate_429",
@@ -81,6 +89,7 @@ class Script:
     close_after: int | None = None
     close_delay: float = 0.0
     count_lines: bool = True
+    tokenizes: Tokenizes = Tokenizes.VLLM
 
     def __post_init__(self) -> None:
         problem = next(_find_problems(self), None)

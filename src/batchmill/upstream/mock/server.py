@@ -17,13 +17,13 @@ import msgspec
 
 from batchmill.upstream.mock import answers
 from batchmill.upstream.mock.refusals import Refusal, check_ask, check_key
-from batchmill.upstream.mock.script import Dice, Fate, Fault, Script
+from batchmill.upstream.mock.script import Dice, Fate, Fault, Script, Tokenizes
 from batchmill.upstream.mock.slots import Admission, Slots
 from batchmill.upstream.mock.stats import Stats
 from batchmill.upstream.mock.wire import Request, ServerConnection
 
 BACKLOG = 4096
-PAGES = ("/v1/models", "/stats", "/reset", "/health")
+PAGES = ("/v1/models", "/tokenize", "/stats", "/reset", "/health")
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +52,7 @@ class MockUpstream:
         self._watchers: list[tuple[Callable[[Stats], bool], asyncio.Future[None]]] = []
         self._server: asyncio.Server | None = None
         self._slots: Slots[Visit] = Slots(None, None)
+        self.tokenized = 0
         self.script = script or Script()
 
     @property
@@ -169,6 +170,8 @@ class MockUpstream:
                 if refusal is None:
                     return 200, answers.models_body(self._script.models, int(time.time()))
                 return refusal.status, refusal.render()
+            case "POST", "/tokenize" if self._script.tokenizes is not Tokenizes.NOT:
+                return self._tokenize(request)
             case "GET", "/stats":
                 return 200, msgspec.json.encode(
                     self.stats.to_json(lines="lines=false" not in query)
@@ -178,9 +181,24 @@ class MockUpstream:
                 return 200, b"{}"
             case "GET", "/health":
                 return 200, b'{"status":"ok"}'
+            case "POST", "/tokenize":
+                pass
             case _, path if path in answers.ENDPOINTS or path in PAGES:
                 return 405, Refusal(405, "This method is not allowed here.").render()
         return 404, Refusal(404, "There is nothing at this URL.", "unknown_url").render()
+
+    def _tokenize(self, request: Request) -> tuple[int, bytes]:
+        self.tokenized += 1
+        refusal = check_key(self._script, request.authorization)
+        ask = answers.read_ask(request.body)
+        if refusal is not None or ask is None:
+            refusal = refusal or Refusal(400, "The body is not that of a request.")
+            return refusal.status, refusal.render()
+        if self._script.tokenizes is Tokenizes.LLAMA_CPP:
+            count = answers.count_words(answers.Ask(content=ask.content))
+            return 200, msgspec.json.encode({"tokens": list(range(count))})
+        count = answers.count_words(msgspec.structs.replace(ask, content=None))
+        return 200, msgspec.json.encode({"count": count, "max_model_len": 32_768})
 
     def _visit(self, connection: ServerConnection, path: str, request: Request) -> None:
         self.stats.enter()

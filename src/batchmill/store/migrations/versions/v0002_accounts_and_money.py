@@ -128,6 +128,7 @@ def create_ledger() -> None:
         sa.Column("model", sa.Text(), primary_key=True),
         sa.Column("item", sa.Text(), primary_key=True),
         *numbers("tokens", *MONEY),
+        sqlite_with_rowid=False,
     )
     op.create_table("meters", *metered())
     op.create_index("ix_meters_account", "meters", ["account", "hour"])

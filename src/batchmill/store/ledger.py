@@ -1,0 +1,179 @@
+"""Rows of the ledger, and of the meters of shards that are not closed yet.
+
+An entry of the ledger is inserted once, in the transaction that closes its
+shard, and never changed. A shard has either meters or entries, never both.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    select,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from batchmill.domain.caps import Scope
+from batchmill.domain.ledger import Entry
+from batchmill.domain.shards import ShardStatus
+from batchmill.ports import BatchSpent, ShardTally
+from batchmill.store.database import Database
+from batchmill.store.money import columns_of_prices, money_sums, prices_of
+from batchmill.store.tables import ledger, ledger_items, meters, shards
+from batchmill.store.tokens import columns_of
+
+_HOUR = 3600
+_COLUMNS = {Scope.ACCOUNT: "account", Scope.WORKSPACE: "workspace", Scope.KEY: "key_id"}
+
+_RUNNING_ATTEMPT = (
+    shards.c.batch_id == bindparam("of_batch"),
+    shards.c.position == bindparam("at_position"),
+    shards.c.attempt == bindparam("by_attempt"),
+    shards.c.status == ShardStatus.RUNNING.value,
+)
+_FORGET_METERS = delete(meters).where(
+    meters.c.batch_id == bindparam("of_batch"),
+    meters.c.position == bindparam("at_position"),
+    exists().where(*_RUNNING_ATTEMPT),
+)
+_PUT_METERS = insert(meters).from_select(
+    [column.name for column in meters.c],
+    select(*(bindparam(f"new_{c.name}", type_=c.type) for c in meters.c))
+    .select_from(shards)
+    .where(*_RUNNING_ATTEMPT),
+)
+
+
+class SqlLedger:
+    """See the port LedgerStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of_batch(self, batch_id: str) -> BatchSpent:
+        """What a batch has cost: its closed shards together, its open ones by index."""
+        closed = select(*money_sums(ledger)).where(ledger.c.batch_id == batch_id)
+        running = (
+            select(meters.c.position, *money_sums(meters))
+            .where(meters.c.batch_id == batch_id)
+            .group_by(meters.c.position)
+        )
+        async with self._database.read() as connection:
+            _, price = prices_of((await connection.execute(closed)).mappings().one())
+            rows = (await connection.execute(running)).mappings().all()
+        return BatchSpent(price, {row["position"]: prices_of(row)[1] for row in rows})
+
+    async def spent(self, scope: Scope, scope_id: str, currency: str, since: float) -> int:
+        """Units charged since a full hour, by closed shards alone."""
+        return await self._sum(ledger, scope, scope_id, currency, since)
+
+    async def spent_so_far(self, scope: Scope, scope_id: str, currency: str, since: float) -> int:
+        """The same with what shards that are still open have used."""
+        open_price = await self._sum(meters, scope, scope_id, currency, 0.0)
+        return open_price + await self._sum(ledger, scope, scope_id, currency, since)
+
+    async def _sum(
+        self, table: Table, scope: Scope, scope_id: str, currency: str, since: float
+    ) -> int:
+        conditions: list[ColumnElement[bool]] = [
+            table.c[_COLUMNS[scope]] == scope_id,
+            table.c.currency == currency,
+            table.c.hour >= int(since // _HOUR),
+        ]
+        async with self._database.read() as connection:
+            summed = await connection.execute(select(*money_sums(table)).where(*conditions))
+            return prices_of(summed.mappings().one())[1]
+
+
+async def insert_entries(connection: AsyncConnection, entries: Sequence[Entry], at: float) -> None:
+    """Insert entries and their items into the caller's transaction."""
+    if not entries:
+        return
+    await connection.execute(insert(ledger), [_row_of(entry, at) for entry in entries])
+    items = [row for entry in entries for row in _item_rows(entry)]
+    if items:
+        await connection.execute(insert(ledger_items), items)
+
+
+async def put_meters(connection: AsyncConnection, tallies: Iterable[ShardTally]) -> None:
+    """Replace the meters of running shards; those of another attempt are left alone."""
+    tallies = list(tallies)
+    keys = [_key_of(tally) for tally in tallies]
+    rows = [
+        {**_key_of(tally), **{f"new_{name}": value for name, value in row.items()}}
+        for tally in tallies
+        for row in (_row_of(entry, tally.at) for entry in tally.entries)
+    ]
+    await connection.execute(_FORGET_METERS, keys)
+    if rows:
+        await connection.execute(_PUT_METERS, rows)
+
+
+async def drop_meters(
+    connection: AsyncConnection, batch_id: str, position: int | None = None
+) -> None:
+    """Delete the meters of a shard, or of a whole batch, in the caller's transaction."""
+    conditions = [meters.c.batch_id == batch_id]
+    if position is not None:
+        conditions.append(meters.c.position == position)
+    await connection.execute(delete(meters).where(*conditions))
+
+
+def batch_prices(batch_ids: Any) -> Any:
+    """What the batches of a subquery of ids have cost so far: a row a batch, as ``money_sums``."""
+    both = union_all(
+        *(
+            select(table.c.batch_id, *(table.c[name] for name in columns_of_prices(0, 0))).where(
+                table.c.batch_id.in_(batch_ids)
+            )
+            for table in (ledger, meters)
+        )
+    ).cte("spent")
+    return select(both.c.batch_id, *money_sums(both)).group_by(both.c.batch_id)
+
+
+def _key_of(tally: ShardTally) -> dict[str, Any]:
+    return {
+        "of_batch": tally.batch_id,
+        "at_position": tally.index,
+        "by_attempt": tally.attempt,
+    }
+
+
+def _row_of(entry: Entry, at: float) -> dict[str, Any]:
+    return {
+        "batch_id": entry.batch_id,
+        "position": entry.shard,
+        "model": entry.model,
+        "account": entry.payer.account,
+        "workspace": entry.payer.workspace,
+        "key_id": entry.payer.key,
+        "at": at,
+        "hour": int(at // _HOUR),
+        "price_version": entry.price_version,
+        "currency": entry.currency,
+        "calls": entry.calls,
+        "failures": entry.failures,
+        "rejections": entry.rejections,
+        "millis": entry.millis,
+        **columns_of(entry.usage),
+        **columns_of_prices(entry.list_price, entry.price),
+    }
+
+
+def _item_rows(entry: Entry) -> Iterator[dict[str, Any]]:
+    for charge in entry.charges:
+        yield {
+            "batch_id": entry.batch_id,
+            "position": entry.shard,
+            "model": entry.model,
+            "item": charge.item.value,
+            "tokens": charge.tokens,
+            **columns_of_prices(charge.list_price, charge.price),
+        }
