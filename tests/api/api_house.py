@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,14 +25,19 @@ from batchmill.blobs import LocalBlobs
 from batchmill.domain.batch import Batch, Event, advance
 from batchmill.domain.catalog import TEST_ENDPOINT, TEST_MODEL, Catalog
 from batchmill.domain.limits import Limits, Profile
+from batchmill.domain.pricing import ModelPrice, PriceTable, Tier
 from batchmill.ports import Progress, Record, Settled
+from batchmill.service.accounting import make_accounting
 from batchmill.service.administration import make_administration
 from batchmill.service.batches import Batches, Rules
+from batchmill.service.estimates import Estimates
 from batchmill.service.files import Files
 from batchmill.service.models import Models
 from batchmill.service.results import Results
 from batchmill.service.uploads import Uploads
+from batchmill.service.webhooks import Webhooks
 from batchmill.store import SqlStore, open_store
+from batchmill.webhooks import Sender
 
 T = TypeVar("T")
 
@@ -48,6 +54,7 @@ CATALOG = Catalog(
         TEST_MODEL: frozenset({TEST_ENDPOINT}),
     }
 )
+PRICES = PriceTable("1", (ModelPrice("qwen-plus", "USD", (Tier(Decimal("0.4"), Decimal("1.2")),)),))
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -167,10 +174,12 @@ async def open_house(
     limits: Limits | None = None,
     profile: Profile = Profile.QWEN,
     catalog: Catalog = CATALOG,
+    shared: bool = False,
     **door: Any,
 ) -> AsyncIterator[House]:
-    """A house in ``root``; ``door`` are fields of Door."""
-    store = await _open_empty(root / "house.db")
+    """A house in ``root``; ``door`` are fields of Door. A shared one is on an open one's ground."""
+    path = root / "house.db"
+    store = await open_store(path) if shared else await _open_empty(path)
     try:
         house = _build(root, store, limits or Limits(), profile, catalog, door)
         with capture_logs() as house.logged:
@@ -225,6 +234,20 @@ def _build(
         results=Results(store=store, blobs=blobs, journal=journal, limits=limits),
         models=Models(catalog, created=NOON),
         admin=make_administration(store, clock),
+        accounting=make_accounting(store, clock, PRICES),
+        estimates=Estimates(
+            store=store,
+            blobs=blobs,
+            clock=clock,
+            rules=Rules(catalog, limits, profile),
+            progress=progress.get,
+        ),
+        webhooks=Webhooks(
+            store=store.webhooks,
+            postman=Sender(timeout=60.0),
+            clock=clock,
+            allow_private=False,
+        ),
     )
     probes = Probes(store.ping, lambda: engine[0], lambda: b"# TYPE a gauge\na 1\n")
     app = create_app(services, probes, Door(limits=limits, **door))

@@ -10,7 +10,9 @@ from api_house import LINE, NOON, House, as_object, fault, open_house, run
 from openai.types import Upload
 from openai.types.uploads import UploadPart
 
+from batchmill.domain.file import File, Purpose
 from batchmill.domain.limits import MB, Limits
+from batchmill.ports import Quota
 
 WHOLE = LINE * 30
 THIRD = len(WHOLE) // 3
@@ -256,14 +258,34 @@ def test_what_is_no_batch_file_is_refused_at_completion(tmp_path: Path) -> None:
     run(main())
 
 
-def test_the_quota_holds_for_uploads_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("room", "status"), [(len(WHOLE), 200), (len(WHOLE) - 1, 429)])
+def test_an_upload_takes_its_room_when_it_begins(tmp_path: Path, room: int, status: int) -> None:
+    async def main() -> None:
+        async with open_house(tmp_path, limits=Limits(max_total_bytes=room)) as house:
+            answer = await house.client.post("/v1/uploads", json=announcement())
+            assert answer.status_code == status
+            if status == 429:
+                assert fault(answer)["code"] == "file_quota_exceeded"
+                return
+            upload = as_object(answer)["id"]
+            second = await house.client.post("/v1/uploads", json=announcement(bytes=1))
+            assert second.status_code == 429
+            done = await complete(house, upload, await add_parts(house, upload, WHOLE))
+            assert done.status_code == 200
+
+    run(main())
+
+
+def test_results_that_came_meanwhile_count_when_an_upload_is_completed(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_house(tmp_path, limits=Limits(max_files=1)) as house:
-            await house.upload()
             upload = await begin(house)
-            answer = await complete(house, upload, await add_parts(house, upload, WHOLE))
-            assert answer.status_code == 429
-            assert len(house.stored_bytes()) == 2
+            ids = await add_parts(house, upload, WHOLE)
+            result = File("f", "default", Purpose.BATCH_OUTPUT, "o", 1, "", "f", NOON)
+            await house.store.files.add(result, Quota(9, 10**9))
+            assert (await complete(house, upload, ids)).status_code == 429
+            assert await state_of(house, upload) == "pending"
+            assert len(house.stored_bytes()) == 1
 
     run(main())
 

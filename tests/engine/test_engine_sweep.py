@@ -11,7 +11,7 @@ from batchmill.domain.batch import Event, advance
 from batchmill.domain.file import Purpose, Upload, UploadPart, UploadStatus
 from batchmill.domain.shards import Shard
 from batchmill.engine.sweep import Sweeper
-from batchmill.ports import BlobMissing
+from batchmill.ports import BlobMissing, Quota, Reservation
 
 URL = "http://127.0.0.1:9/v1"
 
@@ -92,6 +92,21 @@ def test_overdue_uploads_expire_with_their_parts_and_pending_ones_stay(tmp_path:
             assert (old.status, new.status) == (UploadStatus.EXPIRED, UploadStatus.PENDING)
             assert not await exists(house, "parts/old")
             assert await exists(house, "parts/new")
+
+    asyncio.run(main())
+
+
+def test_room_of_killed_uploads_goes_and_that_of_living_ones_stays(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_house(tmp_path, URL, start=False) as house:
+            one = Quota(files=1, bytes=1000)
+            for account, life in (("acme", 600.0), ("other", 600.5)):
+                room = Reservation(f"file-{account}", account, 1000, T0 + life)
+                await house.rows.files.reserve(room, one, T0)
+            house.clock.advance(600.0)
+            await sweeper(house).sweep()
+            assert await house.rows.files.drop_stale(T0 + 600.0) == 0
+            assert await house.rows.files.drop_stale(T0 + 600.5) == 1
 
     asyncio.run(main())
 

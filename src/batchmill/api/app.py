@@ -15,10 +15,12 @@ from starlette.exceptions import HTTPException
 from batchmill.api.admin import AdminRoutes
 from batchmill.api.batches import BatchRoutes
 from batchmill.api.bodies import Patience
+from batchmill.api.caps import CapRoutes
 from batchmill.api.description import DescriptionRoutes
 from batchmill.api.docs import describe
 from batchmill.api.doorkeeper import Admit, admit_anyone
 from batchmill.api.errors import on_bad_query, on_domain_error, on_http_error
+from batchmill.api.estimates import EstimateRoutes
 from batchmill.api.files import FileRoutes
 from batchmill.api.gate import Gate, Observer
 from batchmill.api.health import HealthRoutes, Probes
@@ -26,14 +28,19 @@ from batchmill.api.hosts import HostRule
 from batchmill.api.models import ModelRoutes
 from batchmill.api.results import ResultRoutes
 from batchmill.api.uploads import UploadRoutes
+from batchmill.api.usage import UsageRoutes
+from batchmill.api.webhooks import WebhookRoutes
 from batchmill.domain.errors import BatchmillError
 from batchmill.domain.limits import Limits
+from batchmill.service.accounting import Accounting
 from batchmill.service.administration import Administration
 from batchmill.service.batches import Batches
+from batchmill.service.estimates import Estimates
 from batchmill.service.files import Files
 from batchmill.service.models import Models
 from batchmill.service.results import Results
 from batchmill.service.uploads import Uploads
+from batchmill.service.webhooks import Webhooks
 
 BASES: Final = ("/v1", "/compatible-mode/v1")
 
@@ -48,6 +55,9 @@ class Services:
     results: Results
     models: Models
     admin: Administration
+    accounting: Accounting
+    estimates: Estimates
+    webhooks: Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,10 @@ def _routers(services: Services, door: Door) -> list[APIRouter]:
         UploadRoutes(services.uploads, limits=limits, patience=patience).router(),
         ResultRoutes(services.results).router(),
         BatchRoutes(services.batches, zone=zone, patience=patience).router(),
+        EstimateRoutes(services.estimates, patience=patience).router(),
         ModelRoutes(services.models).router(),
         AdminRoutes(services.admin, patience=patience).router(),
+        UsageRoutes(services.accounting).router(),
+        CapRoutes(services.accounting.caps, patience=patience).router(),
+        WebhookRoutes(services.webhooks, patience=patience).router(),
     ]

@@ -58,6 +58,7 @@ class Success:
     media_type: str = "application/json"
     status: int = 200
     headers: Mapping[str, str] | None = None
+    table: str | None = None  # an example of the same in CSV, where that can be asked for
 
 
 EVERYWHERE: Final = (
@@ -230,6 +231,10 @@ def _success(one: Success) -> dict[str, Any]:
     response: dict[str, Any] = {"description": one.description}
     if one.examples is not None:
         response["content"] = {one.media_type: {"schema": schema, "examples": examples}}
+    if one.table is not None:
+        examples = {"table": _frozen(one.table)}
+        media = {"schema": {"type": "string"}, "examples": examples}
+        response.setdefault("content", {})["text/csv"] = media
     if one.headers:
         response["headers"] = {name: _header(text) for name, text in one.headers.items()}
     return response

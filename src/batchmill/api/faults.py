@@ -8,6 +8,12 @@ from batchmill.api.errors import SERVER
 FILE_UNKNOWN: Final = Sample(
     404, "file_unknown", "No such File object: file-batch-64f0c2a19b3d4e5f60718293", "id"
 )
+INPUT_UNKNOWN: Final = Sample(
+    404,
+    "input_unknown",
+    "No such File object: file-batch-64f0c2a19b3d4e5f60718293",
+    "input_file_id",
+)
 FILE_CURSOR_UNKNOWN: Final = Sample(
     404, "after_unknown", "No such File object: file-batch-64f0c2a19b3d4e5f60718293", "after"
 )
@@ -202,4 +208,48 @@ LAST_ADMIN_KEY: Final = Sample(
     "first, or revoke it on the server's machine with 'batchmill keys revoke'.",
     "key_id",
     "last_admin_key",
+)
+BAD_WEBHOOK_URL: Final = Sample(
+    400, "bad_url", "Invalid 'url': expected an http or https URL.", "url", "invalid_value"
+)
+BAD_EVENT_TYPE: Final = Sample(
+    400,
+    "bad_event_type",
+    "Invalid value: 'response.completed'. Supported values are: 'batch.completed', "
+    "'batch.failed', 'batch.expired', 'batch.cancelled', and 'spending.threshold_reached'.",
+    "event_types",
+    "invalid_value",
+)
+TOO_MANY_WEBHOOKS: Final = Sample(
+    429,
+    "too_many_webhooks",
+    "Too many webhook endpoints: there may be at most 20. Delete one that is no longer needed.",
+    code="too_many_webhook_endpoints",
+    type="insufficient_quota",
+)
+WEBHOOK_UNKNOWN: Final = Sample(
+    404, "webhook_unknown", "No webhook endpoint found with id 'we_2b4d6f8091a3b5c7d9e1f203'."
+)
+WEBHOOK_UNREACHABLE: Final = Sample(
+    400,
+    "no_answer",
+    "The receiver of webhook endpoint 'we_2b4d6f8091a3b5c7d9e1f203' gave no answer: timeout.",
+    code="webhook_receiver_unreachable",
+)
+WEBHOOK_DELETED: Final = Sample(
+    409,
+    "webhook_deleted",
+    "Webhook endpoint 'we_2b4d6f8091a3b5c7d9e1f203' was deleted: nothing can be sent to it.",
+    code="webhook_endpoint_deleted",
+)
+DELIVERY_UNKNOWN: Final = Sample(
+    404,
+    "delivery_unknown",
+    "No webhook delivery found with id 'whd_7a1c2e3f4b5d60718293a4b5c6d7e8f9'.",
+)
+DELIVERY_CURSOR_UNKNOWN: Final = Sample(
+    404,
+    "after_unknown",
+    "No webhook delivery found with id 'whd_7a1c2e3f4b5d60718293a4b5c6d7e8f9'.",
+    "after",
 )

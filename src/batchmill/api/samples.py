@@ -6,14 +6,25 @@ from typing import Any, Final
 from batchmill.api import wire
 from batchmill.domain.account import Account, Deed, Key, Role, Workspace
 from batchmill.domain.batch import Batch, Counts, LineError, Status
+from batchmill.domain.estimate import (
+    Checked,
+    Duration,
+    Estimate,
+    Method,
+    ModelEstimate,
+    Output,
+    Price,
+)
 from batchmill.domain.file import File, Purpose, Upload, UploadPart, UploadStatus
 from batchmill.domain.usage import Usage
+from batchmill.domain.webhook import EVENT_TYPES, Delivery, WebhookEndpoint
 from batchmill.ports import Page
 from batchmill.service.batches import BatchState
 from batchmill.service.keys import NewKey
 from batchmill.service.models import Model
 from batchmill.service.outlook import UNKNOWN, Outlook
 from batchmill.service.uploads import UploadState
+from batchmill.service.webhooks import TestOutcome
 
 _NOW: Final = 1_760_000_000.0
 _HASH: Final = "5f0c9d1f6f5a4bb0a3f3b1c2d4e5f60718293a4b5c6d7e8f9012a3b4c5d6e7f8"
@@ -166,3 +177,65 @@ NEW_KEY: Final = {
     "models": ["qwen-plus"],
     "expires_in": 7_776_000,
 }
+
+_WEBHOOK: Final = WebhookEndpoint(
+    id="we_2b4d6f8091a3b5c7d9e1f203",
+    account="default",
+    name="Nightly",
+    url="https://hooks.example.com/batches",
+    event_types=EVENT_TYPES[:4],
+    secret="whsec_c2FtcGxlIG9mIGEgc2lnbmluZyBzZWNyZXQsIDMyIGI=",  # noqa: S106 - a sample
+    created_at=_NOW,
+    updated_at=_NOW,
+)
+_DELIVERY: Final = Delivery(
+    id="whd_7a1c2e3f4b5d60718293a4b5c6d7e8f9",
+    account="default",
+    event_id="evt_0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+    event_type="batch.completed",
+    subject="batch_3f6d1c52-8a0e-4a67-9d35-2b7f5a1c9e44",
+    url=_WEBHOOK.url,
+    payload="",
+    created_at=_NOW,
+    next_at=_NOW + 11,
+    endpoint_id=_WEBHOOK.id,
+    attempts=1,
+    last_status=503,
+)
+WEBHOOK_ENDPOINT: Final = wire.webhook_endpoint_object(_WEBHOOK).model_dump()
+WEBHOOK_ENDPOINT_WITH_SECRET: Final = wire.webhook_endpoint_with_secret(_WEBHOOK).model_dump()
+WEBHOOK_ENDPOINTS: Final = wire.webhook_endpoint_list(Page((_WEBHOOK,), False)).model_dump()
+WEBHOOK_DELETED: Final = wire.WebhookEndpointDeleted(id=_WEBHOOK.id).model_dump()
+WEBHOOK_EVENT_TYPES: Final = wire.webhook_event_type_list().model_dump()
+WEBHOOK_TESTED: Final = wire.webhook_test_result(
+    TestOutcome(_WEBHOOK.id, "batch.completed", 200)
+).model_dump()
+WEBHOOK_DELIVERY: Final = wire.webhook_delivery_object(_DELIVERY).model_dump()
+WEBHOOK_DELIVERIES: Final = wire.webhook_delivery_list(Page((_DELIVERY,), False)).model_dump()
+NEW_WEBHOOK_ENDPOINT: Final = {
+    "name": _WEBHOOK.name,
+    "url": _WEBHOOK.url,
+    "event_types": ["batch.completed", "batch.failed"],
+}
+_ESTIMATE: Final = Estimate(
+    endpoint="/v1/chat/completions",
+    window=86_400,
+    checked=Checked(1000, 0, ()),
+    price_version="9c18739ca9fe7a12",
+    models=(
+        ModelEstimate(
+            model="qwen-plus",
+            lines=1000,
+            input_tokens=50_000,
+            method=Method.SAMPLE,
+            currency="USD",
+            input=Price(20_000_000_000_000, 10_000_000_000_000),
+            expected=Output(80_000, Price(116_000_000_000_000, 58_000_000_000_000)),
+            most=Output(512_000, Price(2_068_000_000_000_000, 1_034_000_000_000_000)),
+        ),
+    ),
+    duration=Duration(seconds=120.0, lines_per_second=12.5, lines_ahead=500),
+    budget=20_000_000_000_000_000,
+)
+ESTIMATE: Final = wire.estimate_object(_ESTIMATE, _FILE.id).model_dump()
+NEW_ESTIMATE: Final = {"input_file_id": _FILE.id, "batchmill": {"budget": "20.00"}}

@@ -1,11 +1,11 @@
 """Request rates on the wire: what an answer says of them, in OpenAI's headers.
 
-``hold_to_rate`` leaves its ruling in the request's state, where the gate finds
+``slowed_by`` leaves each ruling in the request's state, where the gate finds
 it when the answer goes out, whatever the answer is.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -18,15 +18,20 @@ from batchmill.service.throttle import Throttle
 _STATE: Final = "ruling"
 
 
-async def hold_to_rate(
-    request: Request, throttle: Throttle, caller: Caller, rule: RateRule
-) -> None:
-    """Count the request; raises RateLimited where it comes too soon."""
-    try:
-        request.state.ruling = await throttle.admit(caller, rule)
-    except RateLimited as refused:
-        request.state.ruling = refused.ruling
-        raise
+Slow = Callable[[Request, Caller, RateRule], Awaitable[None]]
+
+
+def slowed_by(throttle: Throttle) -> Slow:
+    """Counts requests as they come in; raises RateLimited for one that comes too soon."""
+
+    async def slow(request: Request, caller: Caller, rule: RateRule) -> None:
+        try:
+            request.state.ruling = await throttle.admit(caller, rule)
+        except RateLimited as refused:
+            request.state.ruling = refused.ruling
+            raise
+
+    return slow
 
 
 def rate_headers(scope: Mapping[str, Any]) -> Mapping[str, str]:

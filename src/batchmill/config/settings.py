@@ -48,6 +48,7 @@ from batchmill.config.units import (
     is_loopback,
     read_timezone,
 )
+from batchmill.domain.allowance import Allowance
 from batchmill.domain.catalog import ENDPOINTS, TEST_ENDPOINT, TEST_MODEL, Catalog
 from batchmill.domain.limits import MB, PROFILES, Limits, Profile
 from batchmill.domain.rates import Rate, RateRule
@@ -433,6 +434,14 @@ class Settings(BaseSettings):
         """The configured models with their endpoints, and the test model on its own."""
         offers = {model.name: frozenset(model.endpoints) for model in self.models}
         return Catalog({**offers, TEST_MODEL: frozenset({TEST_ENDPOINT})}, self.models_any)
+
+    def allowances(self) -> Mapping[str, Allowance]:
+        """How much of each model an account may have under way; models without one are absent."""
+        found = {
+            model.name: Allowance(model.max_unfinished_lines, model.max_unfinished_tokens)
+            for model in self.models
+        }
+        return {name: allowance for name, allowance in found.items() if allowance.measures}
 
     def timezone(self) -> tzinfo:
         """The zone in which list times are read."""

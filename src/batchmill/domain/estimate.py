@@ -6,7 +6,7 @@ guess that looks like a figure.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -309,3 +309,12 @@ def find_price_faults(
         )
         return (LineError("model_not_priced", message, "body.model"),)
     return ()
+
+
+def with_price_faults(found: Estimate) -> Estimate:
+    """The same, with the reasons why a file that is good cannot be charged."""
+    if found.checked.errors:
+        return found
+    currencies = [total.currency for total in found.totals]
+    faults = find_price_faults(currencies, found.unpriced, has_budget=found.budget is not None)
+    return replace(found, checked=replace(found.checked, errors=faults))

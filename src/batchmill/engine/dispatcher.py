@@ -9,20 +9,22 @@ to waiting, its journal kept.
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from batchmill.domain.batch import Batch, Event, Halt, LineError, Status, advance
+from batchmill.domain.allowance import Admission, Allowance
+from batchmill.domain.batch import Event, Halt, LineError, Status, advance
 from batchmill.domain.errors import StorageFull
 from batchmill.domain.ledger import Terms
 from batchmill.domain.schedule import Candidate, pick
 from batchmill.domain.shards import Shard, ShardStatus
+from batchmill.engine.batch_run import BatchRun
 from batchmill.engine.delivery import Deliverer
 from batchmill.engine.planning import Planner
 from batchmill.engine.prices import PriceBook
 from batchmill.engine.purse import Treasury
-from batchmill.engine.rate import Rate
+from batchmill.engine.queueing import rule
 from batchmill.ports import BlobMissing, Clock, Cluster, Progress, ShardEnd, ShardRun, Store
 from batchmill.telemetry import EngineMetrics, Fact, get_logger
 
@@ -31,32 +33,6 @@ log = get_logger()
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 _CLAIM_AT_ONCE = 64
-
-
-@dataclass(slots=True)
-class BatchRun:
-    """An unfinished batch as the dispatcher sees it.
-
-    ``job`` is the one task that plans, stops or delivers it now; after a
-    failure the next one begins at ``not_before``. ``is_fresh`` says that
-    ``batch`` was read after the last job ended. ``lost`` are shards that a
-    worker could not end; they wait again after a pause.
-    """
-
-    batch: Batch
-    is_fresh: bool = True
-    shards_known: bool = False
-    input_blob: str = ""
-    terms: Terms | None = None
-    waiting: deque[Shard] = field(default_factory=deque)
-    running: set[int] = field(default_factory=set)
-    lost: set[int] = field(default_factory=set)
-    served: int = -1
-    is_stopped: bool = False
-    job: asyncio.Task[None] | None = None
-    failures: int = 0
-    not_before: float = 0.0
-    rate: Rate = field(default_factory=Rate)
 
 
 class Dispatcher:
@@ -74,6 +50,7 @@ class Dispatcher:
         clock: Clock,
         poll_interval: float,
         cancel_grace: float,
+        allowances: Mapping[str, Allowance] | None = None,
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -84,6 +61,8 @@ class Dispatcher:
         self._clock = clock
         self._poll_interval = poll_interval
         self._cancel_grace = cancel_grace
+        self._allowances = allowances or {}
+        self._admission: Admission | None = None
         self._runs: dict[str, BatchRun] = {}
         self._turn = 0
         self._woken = asyncio.Event()
@@ -122,8 +101,13 @@ class Dispatcher:
         waiting = [run for run in self._runs.values() if run.served < 0]
         waiting.sort(key=lambda run: (run.batch.expires_at, run.batch.created_at))
         places = {run.batch.id: place for place, run in enumerate(waiting, start=1)}
+        waits = self._admission.waiting if self._admission is not None else {}
         return {
-            batch_id: Progress(places.get(batch_id), run.rate.lines_per_second)
+            batch_id: Progress(
+                places.get(batch_id),
+                run.rate.lines_per_second,
+                waits[batch_id].sentence if batch_id in waits else None,
+            )
             for batch_id, run in self._runs.items()
         }
 
@@ -251,9 +235,10 @@ class Dispatcher:
         models = dict.fromkeys(model for shard in shards for model in shard.models)
         run.terms = await self._prices.terms(run.batch, list(models))
         await self._treasury.admit(run.batch)
-        run.waiting = deque(
-            one for one in shards if one.status is not ShardStatus.DONE and one.index not in held
-        )
+        undone = [one for one in shards if one.status is not ShardStatus.DONE]
+        run.unfinished = {one.index: one for one in undone}
+        run.has_begun = any(one.attempt for one in shards)
+        run.waiting = deque(one for one in undone if one.index not in held)
         run.shards_known = True
 
     def _begin(self, run: BatchRun, work: Coroutine[Any, Any, None]) -> None:
@@ -321,15 +306,23 @@ class Dispatcher:
                 run.running.add(claim.index)
                 self._cluster.run(self._shard_run(run, claim), self._on_end)
 
+    def _admitted(self) -> list[BatchRun]:
+        """The batches that may run now; those that wait for an allowance are told of it."""
+        runs = [run for run in self._runs.values() if run.batch.status is Status.IN_PROGRESS]
+        if not self._allowances:
+            return runs
+        self._admission = rule(runs, self._allowances)
+        return [run for run in runs if run.batch.id in self._admission.running]
+
     def _pick_shards(self) -> list[tuple[BatchRun, Shard]]:
         room: dict[str, int] = {}
         picked: list[tuple[BatchRun, Shard]] = []
+        admitted = self._admitted()
         while len(picked) < _CLAIM_AT_ONCE:
             candidates = [
                 Candidate(run.batch.id, run.batch.expires_at, run.batch.created_at, run.served)
-                for run in self._runs.values()
-                if run.batch.status is Status.IN_PROGRESS
-                and run.waiting
+                for run in admitted
+                if run.waiting
                 and any(self._room(room, model) > 0 for model in run.waiting[0].models)
             ]
             chosen = pick(candidates, self._turn)
@@ -340,6 +333,7 @@ class Dispatcher:
             for model in shard.models:
                 room[model] = self._room(room, model) - shard.lines
             run.served = self._turn
+            run.has_begun = True
             self._turn += 1
             picked.append((run, shard))
         return picked
@@ -362,6 +356,8 @@ class Dispatcher:
         run = self._runs.get(shard.batch_id)
         if run is not None:
             run.running.discard(shard.index)
+            if end is ShardEnd.FINISHED:
+                run.unfinished.pop(shard.index, None)
             is_wanted = run.batch.status is Status.IN_PROGRESS and not self._is_stopping
             if end is not ShardEnd.FINISHED and is_wanted:
                 self._take_back(run, shard)

@@ -56,8 +56,11 @@ class WebhookStore(Protocol):
         """Endpoints, newest first; raises CursorUnknown."""
         ...
 
-    async def update(self, endpoint: WebhookEndpoint, deed: Deed) -> bool:
-        """Store all that a caller may change; whether it is still there."""
+    async def update(self, before: WebhookEndpoint, after: WebhookEndpoint, deed: Deed) -> bool:
+        """Store what a caller changed, if nobody else did meanwhile; whether it was stored.
+
+        Another URL closes the circuit breaker.
+        """
         ...
 
     async def delete(self, account: str, endpoint_id: str, deed: Deed) -> bool:

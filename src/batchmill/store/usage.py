@@ -76,7 +76,8 @@ class SqlUsage:
 
     async def _rows(self, statement: Select[Any]) -> Sequence[RowMapping]:
         async with self._database.read() as connection:
-            return (await connection.execute(statement)).mappings().all()
+            found = await connection.execute(statement)
+        return list(found.mappings())
 
 
 def _usage_line(row: RowMapping, query: UsageQuery) -> UsageLine:

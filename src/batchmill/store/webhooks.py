@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, func, insert, select, update
+from sqlalchemy import RowMapping, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batchmill.domain.account import Deed
@@ -71,15 +71,21 @@ class SqlWebhooks:
             rows = (await connection.execute(chosen)).mappings().all()
         return page_of([endpoint_of(row) for row in rows], limit)
 
-    async def update(self, endpoint: WebhookEndpoint, deed: Deed) -> bool:
-        """Store all that a caller may change; whether it is still there."""
-        own = _own(endpoint.account, endpoint.id)
-        changing = update(webhook_endpoints).where(*own).values(_changeable(endpoint))
+    async def update(self, before: WebhookEndpoint, after: WebhookEndpoint, deed: Deed) -> bool:
+        """Store what a caller changed, if nobody else did meanwhile; whether it was stored."""
+        table, values = webhook_endpoints, _changeable(after)
+        unchanged = [table.c[name] == value for name, value in _changeable(before).items()]
+        moved = table.c.url != after.url
+        closed = {
+            "failures": case((moved, 0), else_=table.c.failures),
+            "open_until": case((moved, None), else_=table.c.open_until),
+        }
+        changing = update(table).where(*_own(before.account, before.id), *unchanged)
         async with self._database.write() as connection:
-            was_there = (await connection.execute(changing)).rowcount == 1
-            if was_there:
+            was_stored = (await connection.execute(changing.values(values | closed))).rowcount == 1
+            if was_stored:
                 await insert_deed(connection, deed)
-        return was_there
+        return was_stored
 
     async def delete(self, account: str, endpoint_id: str, deed: Deed) -> bool:
         """Delete it, and give up what is due to it; whether it was there."""
@@ -204,6 +210,8 @@ def _row_of(endpoint: WebhookEndpoint) -> dict[str, Any]:
         "id": endpoint.id,
         "account": endpoint.account,
         "created_at": endpoint.created_at,
+        "failures": endpoint.failures,
+        "open_until": endpoint.open_until,
         **_changeable(endpoint),
     }
 
@@ -217,8 +225,6 @@ def _changeable(endpoint: WebhookEndpoint) -> dict[str, Any]:
         "old_secret": endpoint.old_secret,
         "old_secret_until": endpoint.old_secret_until,
         "updated_at": endpoint.updated_at,
-        "failures": endpoint.failures,
-        "open_until": endpoint.open_until,
     }
 
 

@@ -11,17 +11,25 @@ from batchmill.api.gate import Served
 from batchmill.api.health import Probes
 from batchmill.api.hosts import ANY
 from batchmill.api.identity import Doorkeeper, identify_anyone
+from batchmill.api.throttle import slowed_by
 from batchmill.config import Settings
+from batchmill.service.accounting import make_accounting
 from batchmill.service.administration import make_administration
 from batchmill.service.batches import Batches, Rules
+from batchmill.service.estimates import Estimates
 from batchmill.service.files import Files
 from batchmill.service.identity import Identity
 from batchmill.service.models import Models
 from batchmill.service.results import Results
+from batchmill.service.throttle import Throttle
 from batchmill.service.uploads import Uploads
+from batchmill.service.webhooks import Webhooks
 from batchmill.telemetry import HttpMetrics, http_metrics, merge_expositions, read_snapshot, render
+from batchmill.upstream.tokenizer import Tokenizer
+from batchmill.webhooks import Sender
 from batchmill.wiring.parts import Parts, Paths
 from batchmill.wiring.signs import ProgressFile, is_alive
+from batchmill.wiring.upstreams import UpstreamCounter
 
 
 def make_app(settings: Settings, parts: Parts, wake: Callable[[], None]) -> FastAPI:
@@ -50,9 +58,10 @@ def _allowed_hosts(settings: Settings) -> tuple[str, ...]:
 
 
 def _doorkeeper(settings: Settings, parts: Parts) -> Doorkeeper:
-    if not settings.needs_keys:
-        return Doorkeeper(identify_anyone)
-    return Doorkeeper(Identity(store=parts.store, clock=parts.clock).identify)
+    throttle = Throttle(settings.to_rates(), parts.store.rates, parts.clock)
+    identity = Identity(store=parts.store, clock=parts.clock)
+    identify = identity.identify if settings.needs_keys else identify_anyone
+    return Doorkeeper(identify, slowed_by(throttle))
 
 
 def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Services:
@@ -72,6 +81,27 @@ def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Ser
         results=Results(store=store, blobs=blobs, journal=parts.journal, limits=limits),
         models=Models(settings.catalog(), created=int(clock.now())),
         admin=make_administration(store, clock),
+        accounting=make_accounting(store, clock, parts.prices),
+        estimates=Estimates(
+            store=store,
+            blobs=blobs,
+            clock=clock,
+            rules=rules,
+            mixed_models=settings.mixed_models,
+            count_tokens=UpstreamCounter(settings.models, Tokenizer(clock.now)),
+            progress=progress,
+        ),
+        webhooks=_webhooks(settings, parts),
+    )
+
+
+def _webhooks(settings: Settings, parts: Parts) -> Webhooks:
+    rules = settings.webhooks
+    return Webhooks(
+        store=parts.store.webhooks,
+        postman=Sender(timeout=rules.timeout, allow_private=rules.allow_private),
+        clock=parts.clock,
+        allow_private=rules.allow_private,
     )
 
 

@@ -15,6 +15,7 @@ from batchmill.engine.delivery import Deliverer
 from batchmill.engine.dispatcher import Dispatcher
 from batchmill.engine.engine import Beat, Engine
 from batchmill.engine.lane import Lane, Upstream
+from batchmill.engine.notices import Notices
 from batchmill.engine.planning import Planner, ShardSize
 from batchmill.engine.prices import PriceBook
 from batchmill.engine.purse import Treasury
@@ -25,6 +26,7 @@ from batchmill.telemetry import EngineMetrics, engine_metrics, write_snapshot
 from batchmill.upstream.builtin import TestModel
 from batchmill.upstream.http import HttpTransport
 from batchmill.upstream.smollm2 import SLOTS, SmolLm2, find_weights
+from batchmill.webhooks import Sender
 from batchmill.wiring.parts import Parts, Paths
 from batchmill.wiring.signs import write_progress
 
@@ -34,6 +36,7 @@ _TEST_SLOTS = 64
 _REPORT_SECONDS = 0.5
 _SNAPSHOT_SECONDS = 1.0
 _SWEEP_SECONDS = 60.0
+_NOTICES_SECONDS = 1.0
 _STREAM_KEYS = frozenset({"stream", "stream_options"})
 
 
@@ -150,11 +153,25 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
         Beat(_REPORT_SECONDS, worker.report),
         Beat(_SNAPSHOT_SECONDS, tell),
         Beat(_SWEEP_SECONDS, sweep),
+        # Runs until it is cancelled; the beat starts it again after what the store raised.
+        Beat(_NOTICES_SECONDS, _notices(settings, parts).run),
     )
     try:
         yield Engine(dispatcher, beats, parts.clock)
     finally:
         await lanes.close()
+
+
+def _notices(settings: Settings, parts: Parts) -> Notices:
+    rules = settings.webhooks
+    return Notices(
+        outbox=parts.store.webhooks,
+        postman=Sender(timeout=rules.timeout, allow_private=rules.allow_private),
+        clock=parts.clock,
+        jitter=random.random,
+        give_up_after=rules.give_up_after,
+        poll_interval=_NOTICES_SECONDS,
+    )
 
 
 def _worker(
@@ -211,4 +228,5 @@ def _dispatcher(
         clock=parts.clock,
         poll_interval=settings.engine.poll_interval,
         cancel_grace=settings.engine.cancel_grace,
+        allowances=settings.allowances(),
     )

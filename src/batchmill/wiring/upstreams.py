@@ -1,0 +1,44 @@
+"""The upstreams as those see them who only ask about tokens. Nothing of the engine is loaded."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from batchmill.config import ModelSettings, UpstreamSettings
+from batchmill.ports import Target
+from batchmill.upstream.tokenizer import Seat, Tokenizer
+
+ANY_MODEL: Final = "*"
+
+# Whoever asks for an estimate waits for this: one that is down may have a twin that is not.
+_ASKED: Final = 2
+
+
+def make_target(settings: UpstreamSettings) -> Target:
+    """How to reach an upstream."""
+    key = settings.api_key
+    return Target(
+        settings.url,
+        api_key=key.get_secret_value() if key is not None else None,
+        connect_timeout=settings.connect_timeout,
+        request_timeout=settings.request_timeout,
+        max_answer_bytes=settings.max_answer_bytes,
+    )
+
+
+class UpstreamCounter:
+    """Counts tokens at the upstreams of a model; the port TokenCounter of the estimates."""
+
+    def __init__(self, models: Sequence[ModelSettings], tokenizer: Tokenizer) -> None:
+        self._seats: Mapping[str, Sequence[Seat]] = {
+            model.name: [Seat(make_target(one), one.model) for one in model.upstreams[:_ASKED]]
+            for model in models
+        }
+        self._tokenizer = tokenizer
+
+    async def __call__(self, model: str, bodies: Sequence[bytes]) -> Sequence[int] | None:
+        """The input tokens of each body, by the first upstream that tells; None where none does."""
+        for seat in self._seats.get(model, self._seats.get(ANY_MODEL, ())):
+            counts = await self._tokenizer.count(seat, model, bodies)
+            if counts is not None:
+                return counts
+        return None

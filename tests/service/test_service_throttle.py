@@ -1,0 +1,111 @@
+"""Throttling: each rule by itself, refusals that say when, and a shut door that costs nothing."""
+
+import asyncio
+
+import pytest
+
+from batchmill.domain.errors import RateLimited
+from batchmill.domain.rates import Rate, RateRule, Ruling, judge_rate
+from batchmill.service.caller import Caller
+from batchmill.service.throttle import Throttle
+
+CALLER = Caller()
+RULE = RateRule.FILE_UPLOAD
+
+
+class HandClock:
+    """Stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
+
+class Tally:
+    """Counts in memory, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.admitted: dict[tuple[str, RateRule], list[float]] = {}
+
+    async def admit(self, account: str, rule: RateRule, rate: Rate, now: float) -> Ruling:
+        self.asked += 1
+        times = self.admitted.setdefault((account, rule), [])
+        times[:] = [at for at in times if at > now - rate.seconds]
+        leaving = times[-rate.limit] if len(times) >= rate.limit else None
+        newest = times[-1] if times else None
+        ruled = judge_rate(rate, admitted=len(times), newest=newest, leaving=leaving, now=now)
+        if ruled.is_admitted:
+            times.append(now)
+        return ruled
+
+
+def house(limit: int = 2, seconds: float = 10.0) -> tuple[Throttle, Tally, HandClock]:
+    tally, clock = Tally(), HandClock()
+    return Throttle({RULE: Rate(limit, seconds)}, tally, clock), tally, clock
+
+
+def test_a_rule_without_a_rate_lets_everyone_pass_unasked() -> None:
+    async def main() -> None:
+        throttle, tally, _ = house()
+        assert await throttle.admit(CALLER, RateRule.BATCH_LIST) is None
+        assert tally.asked == 0
+
+    asyncio.run(main())
+
+
+def test_a_refusal_says_how_long_to_wait_and_no_less() -> None:
+    async def main() -> None:
+        throttle, _, clock = house()
+        for _ in range(2):
+            ruling = await throttle.admit(CALLER, RULE)
+            assert ruling is not None
+            clock.time += 1.0
+        with pytest.raises(RateLimited) as refused:
+            await throttle.admit(CALLER, RULE)
+        assert refused.value.ruling.retry_after == 8.0
+        assert refused.value.code == "rate_limit_exceeded"
+        assert refused.value.message == (
+            "Rate limit reached: files are uploaded at most 2 times in 10 s. "
+            "Please try again in 8.000 s."
+        )
+        clock.time += 7.9
+        with pytest.raises(RateLimited):
+            await throttle.admit(CALLER, RULE)
+        clock.time += 0.1
+        assert await throttle.admit(CALLER, RULE) is not None
+
+    asyncio.run(main())
+
+
+def test_a_shut_door_is_not_asked_about_again() -> None:
+    async def main() -> None:
+        throttle, tally, clock = house(limit=1)
+        await throttle.admit(CALLER, RULE)
+        for _ in range(50):
+            clock.time += 0.1
+            with pytest.raises(RateLimited) as refused:
+                await throttle.admit(CALLER, RULE)
+            assert refused.value.ruling.retry_after == pytest.approx(1010.0 - clock.time)
+        assert tally.asked == 2
+        assert await throttle.admit(Caller(account="other"), RULE) is not None
+
+    asyncio.run(main())
+
+
+def test_a_clock_that_was_set_back_opens_the_door() -> None:
+    async def main() -> None:
+        throttle, tally, clock = house(limit=1)
+        await throttle.admit(CALLER, RULE)
+        with pytest.raises(RateLimited):
+            await throttle.admit(CALLER, RULE)
+        clock.time -= 500.0
+        tally.admitted.clear()
+        assert await throttle.admit(CALLER, RULE) is not None
+
+    asyncio.run(main())
