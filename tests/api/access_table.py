@@ -7,6 +7,7 @@ operator's, which have no more to do with acme's things than anybody else;
 ``operator`` where an admin of the operator's account is answered otherwise.
 """
 
+# ruff: noqa: E501 - a row of the table is a line
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,6 +71,9 @@ UPLOAD = {
 NEW, NEW_THERE = {"name": "New"}, {"name": "New", "account": "{account}"}
 NEW_WITHIN = {"name": "New", "workspace": "{workspace}"}
 PARTS, EVENT, NAME = {"part_ids": ["{part}"]}, {"event_type": "batch.completed"}, {"name": "Gong"}
+CAP = {"scope": "workspace", "id": "{workspace}", "limit": "5", "currency": "USD"}
+CAP_THERE = {**CAP, "account": "{account}"}
+CAP_ON_ACCOUNT = {"scope": "account", "id": "{account}", "limit": "5", "currency": "USD"}
 HOOK = {"name": "Bell", "url": "https://bell.example/", "event_types": ["batch.completed"]}
 
 # fmt: off
@@ -113,6 +117,24 @@ ROWS: Final = (
     Row("revokeKey", "POST", "/v1/admin/keys/{key}/revoke?account={account}", ADMIN, 200, 404, 200),
     Row("listAudit", "GET", "/v1/admin/audit", ADMIN, 200, 200),
     Row("listAudit", "GET", "/v1/admin/audit?account={account}", ADMIN, 200, 404, 200),
+    Row("listCaps", "GET", "/v1/admin/caps", ADMIN, 200, 200),
+    Row("listCaps", "GET", "/v1/admin/caps?account={account}", ADMIN, 200, 404, 200),
+    Row("listCaps", "GET", "/v1/admin/caps?account=all", ADMIN, 404, 404, 200),
+    Row("setCap", "POST", "/v1/admin/caps", ADMIN, 200, 404, body=CAP),
+    Row("setCap", "POST", "/v1/admin/caps", ADMIN, 200, 404, 200, body=CAP_THERE),
+    # what an account may spend is the operator's to say
+    Row("setCap", "POST", "/v1/admin/caps", ADMIN, 403, 403, 200, body=CAP_ON_ACCOUNT),
+    Row("deleteCap", "DELETE", "/v1/admin/caps/workspace/{cap}/USD", ADMIN, 200, 404),
+    Row("deleteCap", "DELETE", "/v1/admin/caps/workspace/{cap}/USD?account={account}", ADMIN, 200, 404, 200),
+    Row("readUsage", "GET", "/v1/usage", READ, 200, 200),
+    Row("readUsage", "GET", "/v1/usage?account={account}", READ, 200, 404, 200),
+    Row("readUsage", "GET", "/v1/usage?account=all", READ, 404, 404, 200),
+    Row("readSpending", "GET", "/v1/spending", READ, 200, 200),
+    Row("readSpending", "GET", "/v1/spending?account={account}", READ, 200, 404, 200),
+    Row("readSpending", "GET", "/v1/spending?account=all", READ, 404, 404, 200),
+    Row("readMonitoring", "GET", "/v1/monitoring", READ, 200, 200),
+    Row("readMonitoring", "GET", "/v1/monitoring?account={account}", READ, 200, 404, 200),
+    Row("readMonitoring", "GET", "/v1/monitoring?account=all", READ, 404, 404, 200),
     Row("createWebhookEndpoint", "POST", "/v1/webhook_endpoints", ADMIN, 200, 200, body=HOOK),
     Row("listWebhookEndpoints", "GET", "/v1/webhook_endpoints", READ, 200, 200),
     Row("listWebhookEndpoints", "GET", "/v1/webhook_endpoints?after={hook}", READ, 200, 404),

@@ -28,6 +28,10 @@ from batchmill.domain.webhook import (
 from batchmill.service.deeds import deed_of
 
 
+EVERYTHING = ("file", "batch", "workspace", "key", "cap", "hook", "delivery")
+NAMING_ALL = Row("", "", "".join(f"{{{name}}}" for name in EVERYTHING), Access.OPEN, 0, 0)
+
+
 @dataclass(frozen=True)
 class Route:
     """A route of the application, and what it asks for."""
@@ -133,7 +137,7 @@ class Things:
     async def named_in(self, row: Row) -> dict[str, str]:
         text = row.path + json.dumps(row.body)
         made = {"account": self._acme}
-        for name in ("file", "batch", "upload", "part", "workspace", "key", "hook", "delivery"):
+        for name in (*EVERYTHING, "upload", "part"):
             if f"{{{name}}}" in text:
                 made[name] = await getattr(self, f"_{name}")(made)
         return made
@@ -164,6 +168,14 @@ class Things:
 
     async def _key(self, _made: dict[str, str]) -> str:
         return (await new_key(self._house, Role.READ_ONLY, account=self._acme)).key.id
+
+    async def _cap(self, made: dict[str, str]) -> str:
+        """The workspace that the limit is set on."""
+        room = await self._workspace(made)
+        body = {"scope": "workspace", "id": room, "limit": "5", "currency": "USD"}
+        answer = await self._house.client.post("/v1/admin/caps", headers=self._headers, json=body)
+        assert answer.status_code == 200, answer.text
+        return room
 
     async def _hook(self, _made: dict[str, str]) -> str:
         """An endpoint that nothing is ever sent to: its address is a private one."""
@@ -225,8 +237,7 @@ def test_no_list_shows_what_is_anothers(tmp_path: Path, row: Row) -> None:
     async def main() -> None:
         async with open_locked(tmp_path) as house:
             neighbours = await settle(house)
-            every = Row("", "", "{file}{batch}{workspace}{key}{hook}{delivery}", row.access, 0, 0)
-            things = await Things(neighbours).named_in(every)
+            things = await Things(neighbours).named_in(NAMING_ALL)
             for caller in ("x-read-only", "x-member", "x-admin", "op-member"):
                 shown = (await neighbours.ask(row, caller, things)).text
                 asked = filled(row.path, things)
@@ -241,9 +252,7 @@ def test_the_role_that_reads_changes_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_locked(tmp_path) as house:
             neighbours = await settle(house)
-            things = await Things(neighbours).named_in(
-                Row("", "", "{file}{batch}{workspace}{key}{hook}{delivery}", Access.READ, 0, 0)
-            )
+            things = await Things(neighbours).named_in(NAMING_ALL)
             looks = [row for row in ROWS if row.method == "GET" and row.access is Access.READ]
 
             async def seen() -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+from crash_ledger import check_ledger
 from crash_server import MODEL, Server
 from crash_upstream import Upstream
 from crash_waiting import wait_until
@@ -138,12 +139,17 @@ class Trial:
         self._check_ids(good, bad)
         self._check_answers(good, bad)
         _check_sums(batch, good, bad)
+        check_ledger(self.server.data, batch, good)
         self._check_hits()
         return batch
 
     def _read(self, which: str, batch: Json) -> list[Json]:
         content = ask(self.server.client, f"/files/{batch[which]}/content").content
         assert content.endswith(b"\n")
+        return self.parse(content)
+
+    def parse(self, content: bytes) -> list[Json]:
+        """The lines of a result file."""
         return [json.loads(line) for line in content.splitlines()]
 
     def _check_ids(self, good: list[Json], bad: list[Json]) -> None:

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import httpx2
 import psutil
+from crash_ledger import PRICES
 from crash_waiting import wait_until
 
 MARK = "CRASH_TEST_MARK"
@@ -37,7 +38,9 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._known: set[psutil.Process] = set()
         self.client = httpx2.Client()
-        self._config.write_text(_configuration(upstream_url, engine))
+        self.prices = folder / "prices.toml"
+        self.prices.write_text(PRICES)
+        self._config.write_text(_configuration(upstream_url, self.prices, engine))
 
     # --- its life ---
 
@@ -200,11 +203,13 @@ def _role_of(process: psutil.Process) -> str | None:
     return words[words.index("batchmill.cli.child") + 1] if "batchmill.cli.child" in words else None
 
 
-def _configuration(upstream_url: str, engine: Mapping[str, object]) -> str:
+def _configuration(upstream_url: str, prices: Path, engine: Mapping[str, object]) -> str:
     settings = {"shard_lines": 20, "poll_interval": 0.2, **engine}
     rows = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     return "\n".join(
         [
+            "[prices]",
+            f"file = {json.dumps(str(prices))}",
             "[engine]",
             *rows,
             "[[models]]",

@@ -103,8 +103,8 @@ def _spec(
         keys=_names(asked.key, "key"),
         batches=_names(asked.batch, "batch"),
         account=given(asked.account, "account"),
-        limit=(paging and paging.limit) or _PAGE,
-        after=paging and given(paging.after, "after"),
+        limit=paging.limit or _PAGE if paging else _PAGE,
+        after=given(paging.after, "after") if paging else None,
     )
 
 

@@ -65,6 +65,7 @@ class Keys:
         expires_at = _expiry(spec, now)
         account = await account_for(caller, spec.account, self._store)
         workspace = await self._workspace(account, spec.workspace)
+        _check_role(spec, workspace)
         _check_models(spec, workspace)
         secret = make_secret(token_bytes(KEY_ENTROPY))
         key = Key(
@@ -156,6 +157,16 @@ def _expiry(spec: KeySpec, now: float) -> float | None:
     return spec.expires_at
 
 
+def _check_role(spec: KeySpec, workspace: Workspace) -> None:
+    """An admin sees to the whole account: there is none of a single room of it."""
+    if spec.role is Role.ADMIN and not workspace.is_default:
+        message = (
+            "Invalid 'role': an admin key belongs to its account's default workspace; leave "
+            "'workspace' out, or give the key another role."
+        )
+        raise InvalidRequest(message, param="role", code="invalid_value")
+
+
 def _check_models(spec: KeySpec, workspace: Workspace) -> None:
     """Refuse a choice of models where a key has them all."""
     if spec.models is None:
@@ -163,8 +174,6 @@ def _check_models(spec: KeySpec, workspace: Workspace) -> None:
     if workspace.is_default:
         reason = "keys of the default workspace can call every model; name another workspace"
         raise _bad_models(reason)
-    if spec.role is Role.ADMIN:
-        raise _bad_models("an admin key can call every model; give the key another role")
     if not 1 <= len(spec.models) <= _MAX_MODELS:
         raise _bad_models(f"name 1 to {_MAX_MODELS} models, or leave it out for all of them")
     for model in spec.models:

@@ -37,8 +37,8 @@ class CreateKey(Shape):
     )
     models: list[str] | None = Field(
         default=None,
-        description="The only models that the key may call; all if absent. Not for admin keys, "
-        "nor for keys of the default workspace.",
+        description="The only models that the key may call; all if absent. Not for keys of the "
+        "default workspace, to which admin keys belong.",
     )
     expires_at: int | None = Field(default=None, description="Unix seconds; never if absent.")
     expires_in: int | None = Field(default=None, description="The same, in seconds from now.")
