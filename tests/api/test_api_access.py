@@ -27,7 +27,6 @@ from batchmill.domain.webhook import (
 )
 from batchmill.service.deeds import deed_of
 
-
 EVERYTHING = ("file", "batch", "workspace", "key", "cap", "hook", "delivery")
 NAMING_ALL = Row("", "", "".join(f"{{{name}}}" for name in EVERYTHING), Access.OPEN, 0, 0)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,14 +12,15 @@ import pytest
 from api_house import CATALOG, CHAT, House, as_object, fault, open_house, run
 
 from batchmill.api import wire
-from batchmill.domain.batch import Counts, Event
+from batchmill.domain.batch import Event, advance
 from batchmill.domain.catalog import Catalog
 from batchmill.domain.errors import NotFound
 from batchmill.domain.estimate import SAMPLE_LINES, Estimate, Method, Output, Price
 from batchmill.domain.limits import DAY, Limits, Profile
 from batchmill.domain.money import UNITS
 from batchmill.domain.pricing import ModelPrice, PriceTable, Tier
-from batchmill.ports import Progress
+from batchmill.domain.shards import Shard
+from batchmill.ports import BlobMissing, Progress
 from batchmill.service.batches import Rules
 from batchmill.service.caller import Caller
 from batchmill.service.estimates import Estimates, EstimateSpec, TokenCounter, count_nothing
@@ -63,6 +64,15 @@ async def estimate(
     return await estimates(house, **more).estimate(
         Caller(), EstimateSpec(file["id"], **(spec or {}))
     )
+
+
+async def run_batch(house: House, model: str, progress: Progress) -> None:
+    """A batch of 1000 lines at work."""
+    before = await house.batch((await house.create_batch())["id"])
+    after = replace(advance(before, Event.PLANNED, house.clock.now()), model=model)
+    shards = [Shard(before.id, at, 0, 10, 1, 500, (model,)) for at in range(2)]
+    assert await house.store.batches.plan(before, after, shards)
+    house.progress[before.id] = progress
 
 
 class Words:
@@ -313,20 +323,12 @@ def test_the_endpoint_is_the_first_lines_url(tmp_path: Path) -> None:
 def test_the_duration_counts_what_is_ahead_at_the_present_rate(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_house(tmp_path) as house:
-            for done, rate in ((400, 8.0), (0, 2.0), (0, None)):
-                batch = await house.create_batch(completion_window="24h")
-                await house.move(
-                    batch["id"], Event.PLANNED, model="qwen-plus", counts=Counts(1000, done, 0)
-                )
-                house.progress[batch["id"]] = Progress(None, rate)
-            unfinished = await house.store.batches.unfinished()
-            ahead = sum(
-                one.counts.total - one.counts.completed - one.counts.failed for one in unfinished
-            )
+            for model, rate in (("qwen-plus", 8.0), ("qwen-plus", 2.0), ("other", 5.0)):
+                await run_batch(house, model, Progress(None, rate))
             found = await estimate(house, line(1))
             assert found.duration.lines_per_second == 10.0
-            assert found.duration.lines_ahead == ahead
-            assert found.duration.seconds == (ahead + 1) / 10.0
+            assert found.duration.lines_ahead == 2_000
+            assert found.duration.seconds == 200.1
             assert found.fits_window is True
 
     run(main())
@@ -398,14 +400,21 @@ def test_a_file_that_goes_meanwhile_is_not_found(tmp_path: Path) -> None:
         async with open_house(tmp_path) as house:
             file = await house.upload()
 
-            async def delete(model: str, bodies: Sequence[bytes]) -> None:
-                raise AssertionError
+            class Deleted:
+                """Blobs whose bytes go, with their row, when they are first read."""
 
-            stored = await house.store.files.get("default", file["id"])
-            assert stored is not None
-            await house.blobs.delete(stored.blob)
-            service = estimates(house, count_tokens=delete)
-            await house.store.files.delete("default", file["id"])
+                async def read(self, key: str) -> AsyncIterator[bytes]:
+                    await house.store.files.delete("default", file["id"])
+                    raise BlobMissing(key)
+                    yield b""
+
+            blobs: Any = Deleted()
+            service = Estimates(
+                store=house.store,
+                blobs=blobs,
+                clock=house.clock,
+                rules=Rules(CATALOG, Limits(), Profile.QWEN),
+            )
             with pytest.raises(NotFound):
                 await service.estimate(Caller(), EstimateSpec(file["id"]))
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from batchmill.config import Loaded, load_settings
+from batchmill.domain.errors import ConfigError
+from batchmill.domain.rates import Rate, RateRule
 
 
 def load(
@@ -127,3 +129,17 @@ def test_a_key_is_read_from_the_variable_that_is_named(tmp_path: Path) -> None:
     assert key is not None
     assert key.get_secret_value() == "sk-1"
     assert loaded.origins["models.0.upstreams.0.api_key"] == "environment K"
+
+
+def test_a_rate_is_written_alike_in_the_file_and_in_the_environment(tmp_path: Path) -> None:
+    env = {"BATCHMILL_RATES__FILE_UPLOAD": "5/s"}
+    loaded = load(tmp_path, '[rates]\nbatch_list = "7/m"', env=env)
+    assert loaded.settings.to_rates() == {
+        RateRule.FILE_UPLOAD: Rate(5, 1.0),
+        RateRule.BATCH_LIST: Rate(7, 60.0),
+    }
+
+
+def test_a_rate_in_the_environment_that_is_none_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="BATCHMILL_RATES__FILE_UPLOAD"):
+        load(tmp_path, env={"BATCHMILL_RATES__FILE_UPLOAD": "5 a second"})

@@ -33,7 +33,7 @@ _TIERS = (
 )
 
 
-def line_price(usage: dict[str, Any]) -> Decimal:
+def line_price(usage: dict[str, int]) -> Decimal:
     """What a line costs outside a batch, by ``PRICES``."""
     used, made = usage["prompt_tokens"], usage["completion_tokens"]
     _, of_input, of_output = next(t for t in _TIERS if t[0] is None or used <= t[0])

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from batchmill.cli.check_places import Places
 from batchmill.cli.streams import one_sentence, open_binary, plural
 from batchmill.domain.batch import LineError
 from batchmill.domain.catalog import ENDPOINTS, Catalog
@@ -29,16 +30,6 @@ from batchmill.domain.limits import PROFILES, Profile
 from batchmill.domain.lines import CHAT, FileCheck, LineCutter, LineRules, RawLine, read_url
 
 _CHUNK_BYTES: Final = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where ``--price`` finds prices and tokenizers."""
-
-    config: Path | None = None
-    prices: Path | None = None
-    upstream: str | None = None
-    upstream_key_env: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

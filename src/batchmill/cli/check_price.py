@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 from batchmill.api.wire.estimates import estimate_object
-from batchmill.cli.check import Places
+from batchmill.cli.check_places import Places
 from batchmill.cli.serve import upstream_settings
 from batchmill.cli.streams import plural
 from batchmill.config import ModelSettings, load_prices, load_settings, read_prices
@@ -34,6 +34,7 @@ from batchmill.domain.estimate import (
 from batchmill.domain.lines import parse_request
 from batchmill.domain.money import text_of
 from batchmill.domain.pricing import PriceTable
+from batchmill.telemetry import configure_logging
 from batchmill.upstream.tokenizer import Tokenizer
 from batchmill.wiring.upstreams import ANY_MODEL, UpstreamCounter
 
@@ -57,6 +58,7 @@ class Question:
 
 def estimate(stream: BinaryIO, question: Question, places: Places) -> Estimate:
     """What the file in ``stream``, which can seek, would come to; raises ConfigError."""
+    configure_logging("error")
     settings = load_settings(file=places.config, env=os.environ, flags={}).settings
     table = read_prices(places.prices) if places.prices else load_prices(settings)
     count = UpstreamCounter(_models(places) or settings.models, Tokenizer(time.monotonic))

@@ -30,7 +30,8 @@ def read_prices(file: Path) -> PriceTable:
     try:
         return read_table(tree)
     except PriceFault as fault:
-        raise ConfigError(f"In the price table {file}, {fault}.") from None
+        stop = "" if str(fault).endswith("?") else "."
+        raise ConfigError(f"In the price table {file}, {fault}{stop}") from None
 
 
 def example_prices(*, china: bool = False) -> str:

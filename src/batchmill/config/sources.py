@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from batchmill.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 from batchmill.config.tree import Keys, env_name, env_names
 from batchmill.domain.errors import ConfigError
+from batchmill.domain.rates import Rate
 
 CONFIG_VARIABLE = "BATCHMILL_CONFIG"
 
@@ -118,6 +120,12 @@ class _Environment(EnvSettingsSource):
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return {name.lower(): value for name, value in self._env.items()}
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """The parts of a value that is written in JSON; a rate is written as a word."""
+        if field.annotation is Rate:
+            return value
+        return super().decode_complex_value(field_name, field, value)
 
 
 def _is_setting(name: str) -> bool:

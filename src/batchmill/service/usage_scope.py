@@ -81,7 +81,7 @@ def time_span(spec: UsageSpec, now: float, *, default: float | None = None) -> t
     until = math.floor(now) + 1.0 if spec.until is None else spec.until
     since = spec.since
     if since is None:
-        last = math.nextafter(until, 0)
+        last = max(0.0, until - 1)
         since = month_start(last) if default is None else max(0.0, until - default)
     if not 0 <= since < until <= LATEST:
         message = (
