@@ -175,13 +175,14 @@ async def open_house(
     profile: Profile = Profile.QWEN,
     catalog: Catalog = CATALOG,
     shared: bool = False,
+    private_hooks: bool = False,
     **door: Any,
 ) -> AsyncIterator[House]:
     """A house in ``root``; ``door`` are fields of Door. A shared one is on an open one's ground."""
     path = root / "house.db"
     store = await open_store(path) if shared else await _open_empty(path)
     try:
-        house = _build(root, store, limits or Limits(), profile, catalog, door)
+        house = _build(root, store, limits or Limits(), profile, catalog, private_hooks, door)
         with capture_logs() as house.logged:
             async with house.client:
                 yield house
@@ -215,6 +216,7 @@ def _build(
     limits: Limits,
     profile: Profile,
     catalog: Catalog,
+    private_hooks: bool,
     door: dict[str, Any],
 ) -> House:
     blobs, clock, journal = LocalBlobs(root / "blobs"), HandClock(), HandJournal()
@@ -244,9 +246,9 @@ def _build(
         ),
         webhooks=Webhooks(
             store=store.webhooks,
-            postman=Sender(timeout=60.0),
+            postman=Sender(timeout=60.0, allow_private=private_hooks),
             clock=clock,
-            allow_private=False,
+            allow_private=private_hooks,
         ),
     )
     probes = Probes(store.ping, lambda: engine[0], lambda: b"# TYPE a gauge\na 1\n")

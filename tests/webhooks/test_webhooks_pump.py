@@ -1,6 +1,7 @@
 """The pump: everything is told at least once, and no receiver costs another anything."""
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_a_receiver_that_stays_down_is_tried_for_72_hours_and_given_up(tmp_path:
                 pump.clock.time = delivery.next_at
                 tried.append(delivery.next_at)
                 await pump.until_told(len(tried))
-            pauses = [round(b - a) for a, b in zip(tried, tried[1:], strict=False)]
+            pauses = [round(b - a) for a, b in pairwise(tried)]
             assert pauses[:5] == [5, 10, 20, 40, 80]
             assert pauses == sorted(pauses)
             assert set(pauses[10:]) == {3600}

@@ -96,15 +96,8 @@ def test_proxies_of_the_environment_are_not_asked(
 @pytest.mark.parametrize(
     "addresses",
     [
-        ["127.0.0.1"],
-        ["::1"],
-        ["10.0.0.7"],
-        ["169.254.169.254"],
-        ["::ffff:127.0.0.1"],
-        ["fe80::1%2"],
-        [PUBLIC, "127.0.0.1"],
-        ["0.0.0.0"],
-        ["64:ff9b::7f00:1"],
+        *(["127.0.0.1"], ["::1"], ["10.0.0.7"], ["169.254.169.254"], ["::ffff:127.0.0.1"]),
+        *(["fe80::1%2"], [PUBLIC, "127.0.0.1"], ["0.0.0.0"], ["64:ff9b::7f00:1"]),
     ],
 )
 def test_a_name_that_leads_inside_is_not_connected_to(run: Run, addresses: Sequence[str]) -> None:

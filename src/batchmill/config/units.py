@@ -73,8 +73,10 @@ def parse_rate(value: object) -> object:
     return Rate(int(match[1]), float(_TIMES[match[2]])) if match else value
 
 
-def format_rate(rate: Rate) -> str:
-    """How the rate is written: ``1000/m``."""
+def format_rate(rate: Rate | str) -> str:
+    """How the rate is written: ``1000/m``. A dump of settings holds it so already."""
+    if isinstance(rate, str):
+        return rate
     unit = next(unit for unit, seconds in _TIMES.items() if seconds == rate.seconds)
     return f"{rate.limit}/{unit}"
 
