@@ -54,6 +54,12 @@ def test_options_go_into_the_batch(inputs: Path) -> None:
     }
 
 
+def test_a_budget_goes_into_the_batch(inputs: Path) -> None:
+    desk = Desk()
+    assert desk.run("submit", inputs, "--budget", "20.00").code == 0
+    assert desk.server.created[0]["batchmill"] == {"budget": "20.00"}
+
+
 def test_the_endpoint_is_the_url_of_the_first_line_that_is_not_blank(tmp_path: Path) -> None:
     file = tmp_path / "in.jsonl"
     content = "\ufeff\n  \n" + request_line("1", "/v1/embeddings") + request_line("2")

@@ -31,6 +31,17 @@ def test_a_pipe_gets_a_line_for_each_change() -> None:
 
 
 @pytest.mark.parametrize(
+    ("price", "shown"),
+    [("12.3456", "12.35"), ("0.01", "0.01"), ("0.0099", "0.009900"), ("0", "0.00")],
+)
+def test_the_end_says_what_it_cost(price: str, shown: str) -> None:
+    cost = {"currency": "USD", "list_price": "99", "price": price, "is_final": True}
+    end = state("completed", 1, 0, 1, batchmill={"cost": cost})
+    ran = Desk(FakeServer([end])).run("watch", BATCH_ID)
+    assert ran.out == f"{BATCH_ID}: completed, 1 of 1 request, {shown} USD\n"
+
+
+@pytest.mark.parametrize(
     ("end", "code"),
     [
         (state("completed", 2, 0, 2), 0),

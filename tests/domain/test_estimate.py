@@ -338,6 +338,10 @@ def test_the_slowest_model_decides() -> None:
     assert (found.seconds, found.lines_per_second, found.lines_ahead) == (1000.0, 1.0, 900)
 
 
+def test_a_file_without_good_lines_has_no_duration() -> None:
+    assert (foresee([], {}).seconds, estimate(duration=foresee([], {})).fits_window) == (None, None)
+
+
 @pytest.mark.parametrize("paces", [{}, {"m": Pace(None, 5)}, {"m": Pace(0.0)}])
 def test_what_does_not_run_has_no_duration_but_a_reason(paces: dict[str, Pace]) -> None:
     found = foresee([model()], paces)

@@ -97,7 +97,7 @@ def test_no_window_ever_holds_more_than_the_limit(
         store = await open_store(tmp_path / "x.db")
         async with store._database.write() as connection:
             await connection.execute(rate_events.delete())
-        now, latest, admitted = 0.0, 0.0, []
+        now, latest, admitted = 0.0, -1.0, []
         for step in steps:
             now += step
             latest = max(latest, now)  # when the request was let in, whatever it was stamped

@@ -37,6 +37,13 @@ Description = Annotated[str | None, typer.Option(help="A description.")]
 Metadata = Annotated[
     list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Repeatable.")
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AMOUNT",
+        help="The most that the batch may spend, such as 20.00, in its model's currency.",
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Watch the batch to its end.")]
 OutputLater = Annotated[
     str | None,
@@ -93,6 +100,7 @@ class BatchVerbs:
         name: Name = None,
         description: Description = None,
         metadata: Metadata = None,
+        budget: Budget = None,
         wait: Wait = False,
         output: OutputLater = None,
         errors: ErrorsLater = None,
@@ -115,7 +123,11 @@ class BatchVerbs:
         with self._world.talk(server, key) as api:
             targets.check(file)
             order = Order(
-                endpoint, window, read_metadata(name, description, metadata or []), idempotency_key
+                endpoint,
+                window,
+                read_metadata(name, description, metadata or []),
+                idempotency_key,
+                budget,
             )
             seen = submit(api, self._world, file, order, table_rules(file, table, endpoint))
             manner = Manner(as_json=as_json, on_stderr=targets.use_stdout, source=file)

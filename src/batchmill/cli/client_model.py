@@ -47,12 +47,21 @@ class Progress(msgspec.Struct, frozen=True):
     lines_per_second: float | None = None
     eta_seconds: float | None = None
     queue_position: int | None = None
+    waits_for: str | None = None
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What a batch costs, as the server writes it."""
+
+    currency: str = ""
+    price: str = ""
 
 
 class Additions(msgspec.Struct, frozen=True):
     """What batchmill tells beyond the interface."""
 
     progress: Progress | None = None
+    cost: Cost | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -98,6 +107,11 @@ class Batch(msgspec.Struct, frozen=True):
     def progress(self) -> Progress:
         """How it gets on, as far as the server tells."""
         return (self.batchmill.progress if self.batchmill else None) or Progress()
+
+    @property
+    def cost(self) -> Cost | None:
+        """What it costs, where it is priced."""
+        return self.batchmill.cost if self.batchmill else None
 
     @property
     def name(self) -> str:

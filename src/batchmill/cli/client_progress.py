@@ -145,6 +145,7 @@ def outlook(batch: Batch, measured: float | None) -> str:
         facts += [f"{rate:,.1f}/s"] if rate else []
         facts += [f"{show_span(left)} left"] if left is not None else []
         facts += [f"place {told.queue_position} in the queue"] if told.queue_position else []
+        facts += ["waits for the account's allowance"] if told.waits_for else []
     return ", ".join(facts)
 
 

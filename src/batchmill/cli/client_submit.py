@@ -33,6 +33,7 @@ class Order:
     window: str
     metadata: Mapping[str, str]
     key: str | None
+    budget: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ def _create(api: Api, world: World, file_id: str, order: Order) -> Seen:
         "endpoint": order.endpoint,
         "completion_window": order.window,
         "metadata": dict(order.metadata) or None,
+        **({"batchmill": {"budget": order.budget}} if order.budget else {}),
     }
     headers = {"idempotency-key": order.key or world.new_key()}
     pause = FIRST_PAUSE

@@ -17,6 +17,7 @@ from rich.text import Text
 from batchmill.cli.client_http import decode
 from batchmill.cli.client_model import Batch, Fault, File, printable
 from batchmill.cli.streams import plural
+from batchmill.domain.money import UNITS, parse_amount, rounded
 
 _STYLES: Final = {
     "completed": "green",
@@ -138,7 +139,17 @@ def sum_up(batch: Batch) -> str:
     if batch.is_over and batch.usage and batch.usage.input_tokens:
         tokens = batch.usage
         facts.append(f"{tokens.input_tokens:,} tokens in, {tokens.output_tokens:,} out")
+    if batch.is_over and batch.cost:
+        facts.append(f"{_amount(batch.cost.price)} {batch.cost.currency}")
     return printable(f"{batch.id}: {', '.join(facts)}")
+
+
+def _amount(text: str) -> str:
+    """An amount as a person reads it: two decimals, or more where it is less than a cent."""
+    units = parse_amount(text)
+    if units is None:
+        return text
+    return rounded(units) if units >= UNITS // 100 or not units else rounded(units, 6)
 
 
 def style_of(batch: Batch) -> str:

@@ -279,7 +279,7 @@ def _whole(outputs: Sequence[Output | None]) -> Price | None:
 
 def foresee(models: Iterable[ModelEstimate], paces: Mapping[str, Pace]) -> Duration:
     """How long the slowest of the models takes for what is ahead and for these lines."""
-    slowest = Duration(seconds=0.0)
+    slowest = Duration(reason="The file has no line that could run.")
     for one in models:
         pace = paces.get(one.model, Pace(None))
         if not pace.lines_per_second:

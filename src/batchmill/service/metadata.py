@@ -4,19 +4,24 @@ Values are strings by the time they get here; the door sees to that.
 """
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from batchmill.domain.errors import InvalidRequest
 from batchmill.domain.limits import METADATA, MetadataLimits, Profile
+from batchmill.domain.receiver import find_url_fault
+from batchmill.domain.webhook import CALLBACK_KEY
 from batchmill.service.refusals import shorten
 
 NAME = "ds_name"
 DESCRIPTION = "ds_description"
-CALLBACK = "ds_batch_finish_callback"
 
 
-def check_metadata(metadata: Mapping[str, str], profile: Profile) -> None:
-    """Raise InvalidRequest for what the profile does not allow in metadata."""
+def check_metadata(
+    metadata: Mapping[str, str], profile: Profile, *, allow_private: bool = True
+) -> None:
+    """Raise InvalidRequest for what the profile does not allow in metadata.
+
+    ``allow_private`` is for the callback: whether its URL may name a private address.
+    """
     limits = METADATA[profile]
     if limits.max_pairs is not None and len(metadata) > limits.max_pairs:
         message = (
@@ -27,8 +32,8 @@ def check_metadata(metadata: Mapping[str, str], profile: Profile) -> None:
     for key, value in metadata.items():
         _check_length(key, limits.max_key_chars, param="metadata", what="key")
         _check_length(value, _max_value(key, limits), param=f"metadata.{shorten(key)}")
-    if profile is Profile.QWEN and CALLBACK in metadata:
-        _check_callback(metadata[CALLBACK])
+    if profile is Profile.QWEN and CALLBACK_KEY in metadata:
+        _check_callback(metadata[CALLBACK_KEY], allow_private)
 
 
 def _max_value(key: str, limits: MetadataLimits) -> int | None:
@@ -49,13 +54,8 @@ def _check_length(text: str, most: int | None, *, param: str, what: str = "strin
         raise InvalidRequest(message, param=param, code="string_above_max_length")
 
 
-def _check_callback(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        is_url = False
-    if not is_url or not url.isprintable() or " " in url:
-        param = f"metadata.{CALLBACK}"
-        message = f"Invalid '{param}': expected an http or https URL."
-        raise InvalidRequest(message, param=param, code="invalid_value")
+def _check_callback(url: str, allow_private: bool) -> None:
+    fault = find_url_fault(url, allow_private=allow_private)
+    if fault is not None:
+        param = f"metadata.{CALLBACK_KEY}"
+        raise InvalidRequest(f"Invalid '{param}': {fault}.", param=param, code="invalid_value")

@@ -8,7 +8,7 @@ leave none. The rule itself is ``domain.rates``.
 # ``pyrate-limiter`` in a table per account and rule, with connections and a lock file of its own
 # beside this database. Neither counts in a transaction of ours, which is all it takes.
 
-from typing import Any
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -33,36 +33,47 @@ class SqlRates:
         own = (rate_events.c.account == account, rate_events.c.rule == rule.value)
         async with self._database.relaxed() as connection:
             await self._database.serialize(connection, account)
-            ahead = rate_events.c.at > now + max(rate.seconds, _AHEAD_SECONDS)
-            await connection.execute(delete(rate_events).where(*own, ahead))
-            ruling, at = await _judge(connection, own, rate, now)
+            seen = await _see(connection, own)
+            if seen.newest is not None and seen.newest > now + max(rate.seconds, _AHEAD_SECONDS):
+                await connection.execute(delete(rate_events).where(*own, rate_events.c.at > now))
+                seen = await _see(connection, own)
+            # A request that waited for the database may come after one that is younger, and is
+            # judged as of that one: else the window would have moved on already.
+            at = now if seen.newest is None else max(now, seen.newest)
+            ruling = await _judge(connection, own, rate, seen, at=at, now=now)
             if ruling.is_admitted:
                 row = {"account": account, "rule": rule.value, "at": at}
                 await connection.execute(insert(rate_events), [row])
         return ruling
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    count: int
+    oldest: float | None
+    newest: float | None
+
+
+_Own = tuple[ColumnElement[bool], ...]
+
+
+async def _see(connection: AsyncConnection, own: _Own) -> _Seen:
+    times = rate_events.c.at
+    counting = select(func.count(), func.min(times), func.max(times)).where(*own)
+    count, oldest, newest = (await connection.execute(counting)).one()
+    return _Seen(int(count), oldest, newest)
+
+
 async def _judge(
-    connection: AsyncConnection, own: tuple[ColumnElement[bool], ...], rate: Rate, now: float
-) -> tuple[Ruling, float]:
-    """The ruling, and the moment for which it was made.
-
-    A request that waited for the database may come after one that is younger.
-    It is judged as of that one: else the window would have moved on already.
-    """
-    newest = await _one(connection, select(func.max(rate_events.c.at)).where(*own))
-    at = now if newest is None else max(now, newest)
-    await connection.execute(delete(rate_events).where(*own, rate_events.c.at <= at - rate.seconds))
-    counting = select(func.count()).select_from(rate_events).where(*own)
-    admitted = int(await _one(connection, counting) or 0)
+    connection: AsyncConnection, own: _Own, rate: Rate, seen: _Seen, *, at: float, now: float
+) -> Ruling:
+    count, start = seen.count, at - rate.seconds
+    if seen.oldest is not None and seen.oldest <= start:
+        out = delete(rate_events).where(*own, rate_events.c.at <= start)
+        count -= (await connection.execute(out)).rowcount
     leaving = None
-    if admitted >= rate.limit:
+    if count >= rate.limit:
         times = select(rate_events.c.at).where(*own).order_by(rate_events.c.at.desc())
-        leaving = await _one(connection, times.offset(rate.limit - 1).limit(1))
-    ruling = judge_rate(rate, admitted=admitted, newest=newest, leaving=leaving, now=now)
-    return ruling, at
-
-
-async def _one(connection: AsyncConnection, statement: Any) -> float | None:
-    found: float | None = (await connection.execute(statement)).scalar_one_or_none()
-    return found
+        last = times.offset(rate.limit - 1).limit(1)
+        leaving = (await connection.execute(last)).scalar_one()
+    return judge_rate(rate, admitted=count, newest=seen.newest, leaving=leaving, now=now)
