@@ -229,7 +229,7 @@ def _build(
         batches=Batches(
             store=store,
             clock=clock,
-            rules=Rules(catalog, limits, profile),
+            rules=Rules(catalog, limits, profile, PRICES),
             wake=lambda: wakes.append(None),
             progress=progress.get,
         ),
@@ -241,7 +241,7 @@ def _build(
             store=store,
             blobs=blobs,
             clock=clock,
-            rules=Rules(catalog, limits, profile),
+            rules=Rules(catalog, limits, profile, PRICES),
             progress=progress.get,
         ),
         webhooks=Webhooks(

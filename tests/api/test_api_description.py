@@ -44,6 +44,21 @@ def test_every_operation_is_there_once_with_its_words(tmp_path: Path) -> None:
         "get /v1/batches/{batch_id}",
         "post /v1/batches/{batch_id}/cancel",
         "get /v1/batches/{batch_id}/results",
+        "get /v1/usage",
+        "get /v1/spending",
+        "get /v1/monitoring",
+        "get /v1/admin/caps",
+        "post /v1/admin/caps",
+        "delete /v1/admin/caps/{scope}/{scope_id}/{currency}",
+        "post /v1/admin/accounts",
+        "get /v1/admin/accounts",
+        "post /v1/admin/workspaces",
+        "get /v1/admin/workspaces",
+        "post /v1/admin/keys",
+        "get /v1/admin/keys",
+        "get /v1/admin/keys/{key_id}",
+        "post /v1/admin/keys/{key_id}/revoke",
+        "get /v1/admin/audit",
         "get /v1/models",
         "get /v1/models/{model_id}",
         "get /healthz",
@@ -76,6 +91,24 @@ def test_nothing_of_the_frameworks_is_described(tmp_path: Path) -> None:
     for described in operations(spec).values():
         assert "422" not in described["responses"]
         assert {"403", "421", "500"} <= set(described["responses"])
+
+
+def test_a_door_that_asks_for_keys_is_described(tmp_path: Path) -> None:
+    for name, described in operations(describe(tmp_path)).items():
+        codes = {
+            example["value"]["error"]["code"]
+            for status in ("401", "403")
+            for example in described["responses"]
+            .get(status, {"content": {"application/json": {"examples": {}}}})["content"][
+                "application/json"
+            ]["examples"]
+            .values()
+        }
+        is_open = name in {"get /healthz", "get /readyz", "get /openapi.json"}
+        assert ("invalid_api_key" in codes) is not is_open, name
+        changes = name.split()[0] in {"post", "delete"} and "estimate" not in name
+        if changes or "/admin/" in name:
+            assert "permission_denied" in codes, name
 
 
 def test_every_json_example_fits_its_schema(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The door of a server that needs keys: who is let in, and how the others are told."""
 
+import hmac
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,31 @@ def test_revoked_expired_and_unknown_keys_are_answered_alike(tmp_path: Path) -> 
             await admin_of(house).keys.revoke(WHO, revoked.key.id)
             for secret in (revoked.secret, expiring.secret, STRANGER):
                 await refused(house, bearer(secret))
+
+    run(main())
+
+
+def test_every_wrong_key_costs_one_comparison_in_constant_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with open_locked(tmp_path) as house:
+            good, revoked = await new_key(house), await new_key(house)
+            await admin_of(house).keys.revoke(WHO, revoked.key.id)
+            compared: list[str] = []
+            compare = hmac.compare_digest
+
+            def counted(one: str, other: str) -> bool:
+                compared.append(one)
+                return compare(one, other)
+
+            monkeypatch.setattr(hmac, "compare_digest", counted)
+            wrong = good.secret[:-4] + ("AAAA" if good.secret[-4:] != "AAAA" else "BBBB")
+            for secret in (STRANGER, revoked.secret, wrong, "nonsense", ""):
+                compared.clear()
+                await refused(house, bearer(secret))
+                assert len(compared) == 1
+                assert len(compared[0]) == 64
 
     run(main())
 

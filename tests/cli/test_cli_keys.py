@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from batchmill.cli.main import make_app
 from batchmill.config import load_settings

@@ -28,6 +28,8 @@ VERBS = {
     "cancel": "client_verbs",
     "results": "client_verbs",
     "files": "client_verbs",
+    "usage": "usage",
+    "spending": "usage",
     "mock-upstream": "mock_upstream",
     "config": "config_show",
     "accounts": "accounts",

@@ -81,7 +81,7 @@ async def _create(settings: Settings, parts: Parts, job: Job) -> str:
     """Take the input in and make a batch of it; its id."""
     limits = settings.to_limits()
     files = Files(store=parts.store.files, blobs=parts.blobs, clock=parts.clock, limits=limits)
-    async with files.draft() as draft:
+    async with files.draft(_CALLER) as draft:
         for block in _blocks(job):
             await draft.write(block)
         file = await files.keep(_CALLER, draft, FileSpec(job.input.name, "batch"))

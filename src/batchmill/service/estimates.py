@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 from batchmill.domain.catalog import ENDPOINTS, TEST_MODEL
 from batchmill.domain.demand import Demand, Tally
@@ -51,12 +51,8 @@ _AT_ONCE: Final = 2
 _MEAN_DAYS: Final = 30
 
 
-class TokenCounter(Protocol):
-    """Counts tokens by the model's own tokenizer, if somebody has it."""
-
-    async def __call__(self, model: str, bodies: Sequence[bytes]) -> Sequence[int] | None:
-        """The input tokens of each body, or None where nobody can tell."""
-        ...
+TokenCounter = Callable[[str, Sequence[bytes]], Awaitable[Sequence[int] | None]]
+"""The input tokens of each body for a model, by its own tokenizer; None where nobody has that."""
 
 
 async def count_nothing(_model: str, _bodies: Sequence[bytes]) -> Sequence[int] | None:

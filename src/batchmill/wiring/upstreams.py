@@ -26,7 +26,7 @@ def make_target(settings: UpstreamSettings) -> Target:
 
 
 class UpstreamCounter:
-    """Counts tokens at the upstreams of a model; the port TokenCounter of the estimates."""
+    """Counts tokens at the upstreams of a model; a TokenCounter of the estimates."""
 
     def __init__(self, models: Sequence[ModelSettings], tokenizer: Tokenizer) -> None:
         self._seats: Mapping[str, Sequence[Seat]] = {
