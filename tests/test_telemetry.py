@@ -258,14 +258,15 @@ def test_metrics_are_counted_in_their_own_registry() -> None:
 def test_the_engines_numbers_reach_the_other_process_through_a_file(tmp_path: Path) -> None:
     path = tmp_path / "engine.prom"
     engine, http = engine_metrics(), http_metrics()
-    engine.lines_settled.labels("qwen-plus", "completed").inc(5)
-    engine.upstream_up.labels('http://x/"v1"').set(1)
+    engine.lanes.settled.labels("qwen-plus", "completed").inc(5)
+    engine.lanes.upstream_up.labels("qwen-plus", 'http://x/"v1"').set(1)
     http.request_seconds.labels("/v1/files").observe(0.2)
     write_snapshot(engine, path, now=1000.0)
     merged = merge_expositions([render(http.registry), read_snapshot(path)])
     labels = {"model": "qwen-plus", "outcome": "completed"}
     assert sample(merged, "batchmill_lines_settled_total", **labels) == 5
-    assert sample(merged, "batchmill_upstream_up", upstream='http://x/"v1"') == 1
+    served = {"model": "qwen-plus", "upstream": 'http://x/"v1"'}
+    assert sample(merged, "batchmill_upstream_up", **served) == 1
     assert sample(merged, "batchmill_http_request_seconds_count", route="/v1/files") == 1
     assert sample(merged, "batchmill_engine_snapshot_time_seconds") == 1000.0
     assert list(tmp_path.iterdir()) == [path]
@@ -282,8 +283,8 @@ def test_the_two_processes_share_no_metric() -> None:
 
 def test_a_metric_that_two_texts_tell_is_taken_from_the_first() -> None:
     first, second = engine_metrics(), engine_metrics()
-    first.lines_resent.inc(1)
-    second.lines_resent.inc(2)
+    first.lanes.resent.inc(1)
+    second.lanes.resent.inc(2)
     texts = [render(metrics.registry) for metrics in (first, second)]
     assert sample(merge_expositions(texts), "batchmill_lines_resent_total") == 1
 

@@ -46,7 +46,7 @@ def routes_of(app: FastAPI) -> Iterator[Route]:
     for context in iter_route_contexts(app.routes):
         asked = [getattr(one.dependency, "asks_for", None) for one in context.dependencies]
         (asks_for,) = filter(None, asked)
-        (method,) = context.methods or ()
+        (method,) = context.methods or {""}
         yield Route(context.operation_id, method, context.path or "", asks_for)
 
 

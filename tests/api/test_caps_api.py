@@ -1,16 +1,14 @@
 """Monthly limits: who may set which, on what, and how they stand."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from api_house import House, as_object, fault, open_house, run
+from api_house import House, as_object, fault, run
 from sqlalchemy import select
-from test_usage_api import NOW, admit
-from usage_rows import NOV, Row, write_names, write_rows
+from usage_house import opened
+from usage_rows import NOV, Row
 
 from batchmill.domain.caps import Cap, Scope, month_of
 from batchmill.domain.money import UNITS
@@ -19,16 +17,6 @@ from batchmill.service.caller import Caller
 from batchmill.service.caps import CapState
 from batchmill.service.deeds import deed_of
 from batchmill.store.tables import deliveries
-
-
-@asynccontextmanager
-async def opened(folder: Path, rows: Sequence[Row] = ()) -> AsyncIterator[House]:
-    async with open_house(folder, admit=admit) as house:
-        house.clock.time = NOW
-        await write_names(house.store)
-        if rows:
-            await write_rows(house.store, rows)
-        yield house
 
 
 async def put(house: House, who: str = "admin", **fields: Any) -> httpx2.Response:

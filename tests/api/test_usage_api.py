@@ -2,9 +2,6 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,45 +9,16 @@ from typing import Any
 
 import httpx2
 import pytest
-from api_house import House, as_object, fault, open_house, run
+from api_house import House, as_object, fault, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.requests import Request
-from usage_rows import DAY, HOUR, NOV, UNIT, Row, some_rows, write_names, write_rows
+from usage_house import NOW, opened
+from usage_rows import DAY, HOUR, NOV, UNIT, Row, some_rows
 
-from batchmill.api.doorkeeper import Access
 from batchmill.api.instants import read_instant
-from batchmill.domain.account import Role
 from batchmill.domain.errors import InvalidRequest
 from batchmill.domain.pricing import Item
-from batchmill.domain.rates import RateRule
 from batchmill.domain.usage import Usage
-from batchmill.service.caller import Caller
-
-NOW = NOV + 20 * DAY + 12 * HOUR
-ACME = Caller("acme", "ws_1", Role.ADMIN, "key_1", actor="key_1")
-CALLERS = {
-    "operator": Caller(),
-    "admin": ACME,
-    "looker": replace(ACME, role=Role.READ_ONLY),
-    "sales": replace(ACME, workspace="ws_2", key_id="key_2", is_default_workspace=False),
-    "rival": Caller("rival", "ws_3", Role.ADMIN, "key_3", actor="key_3"),
-}
-
-
-async def admit(request: Request, _access: Access, _rate: RateRule | None) -> Caller:
-    """Whoever the request says that it is of."""
-    return CALLERS[request.headers.get("x-who", "admin")]
-
-
-@asynccontextmanager
-async def opened(folder: Path, rows: Sequence[Row] = ()) -> AsyncIterator[House]:
-    async with open_house(folder, admit=admit) as house:
-        house.clock.time = NOW
-        await write_names(house.store)
-        if rows:
-            await write_rows(house.store, rows)
-        yield house
 
 
 async def ask(house: House, path: str, who: str = "admin", **params: Any) -> httpx2.Response:

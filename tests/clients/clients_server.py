@@ -135,6 +135,7 @@ def _when_ready(process: subprocess.Popen[bytes], log: Path) -> str:
 
 def _configuration(profile: str, upstream: str) -> str:
     head = f'profile = "{profile}"\n[engine]\ncancel_grace = 0.05\npoll_interval = 0.2\n'
+    head += "[webhooks]\nallow_private = true\n"
     return head + "".join(_model(name, upstream) for name in SERVED)
 
 

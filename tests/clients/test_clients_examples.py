@@ -39,6 +39,11 @@ def test_the_python_client(server: Server, tmp_path: Path) -> None:
     assert lines[1:] == ["completed", *(f"{one} You said: {one}" for one in QUESTIONS)]
 
 
+def test_the_webhook_receiver(server: Server, tmp_path: Path) -> None:
+    printed = run(server, tmp_path, sys.executable, EXAMPLES / "webhook_receiver.py")
+    assert printed == "batch.completed: 1 of 1\n"
+
+
 def test_many_batches_at_once(server: Server, tmp_path: Path) -> None:
     printed = run(server, tmp_path, sys.executable, EXAMPLES / "async_many_batches.py")
     lines = sorted(printed.splitlines())

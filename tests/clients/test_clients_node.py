@@ -30,7 +30,7 @@ def run_node_tests(name: str, server: Server) -> None:
     assert "pass 0" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["files.test.mjs", "batches.test.mjs"])
+@pytest.mark.parametrize("name", ["files.test.mjs", "batches.test.mjs", "webhooks.test.mjs"])
 def test_the_node_client_works_unchanged(server: Server, name: str) -> None:
     run_node_tests(name, server)
 

@@ -22,6 +22,7 @@ CELLS: dict[tuple[Status, Event], tuple[Status, Status | None]] = {
     (P, Event.SETTLED): (F, COMPLETED),
     (P, Event.CANCEL_REQUESTED): (G, CANCELLED),
     (P, Event.DEADLINE_PASSED): (F, EXPIRED),
+    (P, Event.HALTED): (F, COMPLETED),
     (P, Event.BROKE): (FAILED, None),
     (F, Event.DELIVERED): (COMPLETED, None),
     (F, Event.BROKE): (FAILED, None),

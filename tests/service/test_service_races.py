@@ -67,11 +67,11 @@ def test_a_cancel_sees_what_happened_in_between(
             move = store.batches.move
             overtaken = [False]
 
-            async def overtake(before: Any, after: Any) -> bool:
+            async def overtake(before: Any, after: Any, *deed: Any) -> bool:
                 if not overtaken[0]:
                     overtaken[0] = True
                     assert await move(made, advance(made, event, 1.0))
-                return await move(before, after)
+                return await move(before, after, *deed)
 
             monkeypatch.setattr(store.batches, "move", overtake)
             if event is Event.REJECTED:

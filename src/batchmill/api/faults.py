@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from batchmill.api import docs
 from batchmill.api.docs import Sample
 from batchmill.api.errors import SERVER
 
@@ -165,6 +166,8 @@ MODEL_UNKNOWN: Final = Sample(
 NOT_READY: Final = Sample(
     503, "not_ready", "The engine does not answer.", code="not_ready", type=SERVER
 )
+UNIDENTIFIED: Final = docs.UNIDENTIFIED
+FORBIDDEN: Final = docs.FORBIDDEN
 BAD_NAME: Final = Sample(
     400,
     "bad_name",
@@ -228,18 +231,18 @@ TOO_MANY_WEBHOOKS: Final = Sample(
     type="insufficient_quota",
 )
 WEBHOOK_UNKNOWN: Final = Sample(
-    404, "webhook_unknown", "No webhook endpoint found with id 'we_2b4d6f8091a3b5c7d9e1f203'."
+    404, "webhook_unknown", "No webhook endpoint found with id 'whe_2b4d6f8091a3b5c7d9e1f203'."
 )
 WEBHOOK_UNREACHABLE: Final = Sample(
     400,
     "no_answer",
-    "The receiver of webhook endpoint 'we_2b4d6f8091a3b5c7d9e1f203' gave no answer: timeout.",
+    "The receiver of webhook endpoint 'whe_2b4d6f8091a3b5c7d9e1f203' gave no answer: timeout.",
     code="webhook_receiver_unreachable",
 )
 WEBHOOK_DELETED: Final = Sample(
     409,
     "webhook_deleted",
-    "Webhook endpoint 'we_2b4d6f8091a3b5c7d9e1f203' was deleted: nothing can be sent to it.",
+    "Webhook endpoint 'whe_2b4d6f8091a3b5c7d9e1f203' was deleted: nothing can be sent to it.",
     code="webhook_endpoint_deleted",
 )
 DELIVERY_UNKNOWN: Final = Sample(

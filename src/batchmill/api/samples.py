@@ -179,7 +179,7 @@ NEW_KEY: Final = {
 }
 
 _WEBHOOK: Final = WebhookEndpoint(
-    id="we_2b4d6f8091a3b5c7d9e1f203",
+    id="whe_2b4d6f8091a3b5c7d9e1f203",
     account="default",
     name="Nightly",
     url="https://hooks.example.com/batches",

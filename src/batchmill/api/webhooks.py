@@ -79,7 +79,9 @@ class WebhookRoutes:
 
     async def rotate_secret(self, request: Request, webhook_endpoint_id: str) -> Response:
         """Give an endpoint a new secret."""
-        body = await read_json(request, wire.RotateWebhookSecret, self._patience)
+        body = wire.RotateWebhookSecret()
+        if _has_body(request):
+            body = await read_json(request, wire.RotateWebhookSecret, self._patience)
         rotated = await self._webhooks.rotate_secret(
             caller_of(request),
             webhook_endpoint_id,
@@ -120,6 +122,11 @@ class WebhookRoutes:
         """Send an event again."""
         again = await self._webhooks.replay(caller_of(request), delivery_id)
         return wire.answer(wire.webhook_delivery_object(again))
+
+
+def _has_body(request: Request) -> bool:
+    headers = request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 _ENDPOINT: Final = [

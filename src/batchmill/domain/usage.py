@@ -1,10 +1,11 @@
 """Usage: the tokens of a result by kind, and sums of them."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(
+    msgspec.Struct, frozen=True, gc=False
+):  # a Struct: made several times a line, at a fifth of the cost
     """Token counts. ``cached`` is a part of ``input``, ``reasoning`` a part of ``output``."""
 
     input: int = 0

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):  # a Struct for the same reason as Usage
     """One settled line: its number, whether it succeeded, its tokens, its finished file line.
 
     ``model`` is its model's place among those of the shard, ``thinks`` says

@@ -89,7 +89,7 @@ class Webhooks:
         self._check(spec)
         now = self._clock.now()
         endpoint = WebhookEndpoint(
-            id=f"we_{token_hex(12)}",
+            id=f"whe_{token_hex(12)}",
             account=caller.account,
             name=name,
             url=url,

@@ -3,26 +3,38 @@
 Neither ever holds content. Nothing here is global but the process's log.
 """
 
-from batchmill.telemetry.facts import FIELDS, Fact
-from batchmill.telemetry.logs import bound, configure_logging, get_logger
-from batchmill.telemetry.metrics import (
+from batchmill.telemetry.exposition import (
     CONTENT_TYPE,
-    EngineMetrics,
-    HttpMetrics,
-    engine_metrics,
-    http_metrics,
     merge_expositions,
     read_snapshot,
     render,
     write_snapshot,
 )
+from batchmill.telemetry.facts import FIELDS, Fact
+from batchmill.telemetry.logs import bound, configure_logging, get_logger
+from batchmill.telemetry.metrics import (
+    BatchMetrics,
+    EngineMetrics,
+    HttpMetrics,
+    JournalMetrics,
+    LaneMetrics,
+    MoneyMetrics,
+    WebhookMetrics,
+    engine_metrics,
+    http_metrics,
+)
 
 __all__ = [
     "CONTENT_TYPE",
     "FIELDS",
+    "BatchMetrics",
     "EngineMetrics",
     "Fact",
     "HttpMetrics",
+    "JournalMetrics",
+    "LaneMetrics",
+    "MoneyMetrics",
+    "WebhookMetrics",
     "bound",
     "configure_logging",
     "engine_metrics",

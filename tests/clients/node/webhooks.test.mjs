@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
+import { toFile } from "openai";
 import { begin, chatFile, connect, waitForEnd } from "./client.mjs";
 
 const { client } = connect();
@@ -45,7 +46,9 @@ test("endpoints are made, changed, tested, rotated and deleted", async () => {
 
 test("the end of a batch is told and can be verified", async () => {
   const made = await client.webhooks.create({ name: "c", url, event_types: ["batch.completed"] });
-  const batch = await begin(client, chatFile(2));
+  const input = await toFile(Buffer.from(chatFile(2)), "in.jsonl");
+  const file = await client.files.create({ file: input, purpose: "batch" });
+  const batch = await begin(client, file.id);
   assert.equal((await waitForEnd(client, batch.id)).status, "completed");
   while (!heard.some(({ body }) => body.includes(batch.id))) await once(receiver, "heard");
   const { body, headers } = heard.find(({ body }) => body.includes(batch.id));
