@@ -101,9 +101,12 @@ def refusals(described: dict[str, Any], status: str) -> set[str]:
 
 
 def test_a_door_that_asks_for_keys_is_described(tmp_path: Path) -> None:
-    for name, described in operations(describe(tmp_path)).items():
+    spec = describe(tmp_path)
+    assert set(spec["components"]["securitySchemes"]) == {"bearer", "api_key"}
+    for name, described in operations(spec).items():
         is_open = name in {"get /healthz", "get /readyz", "get /openapi.json"}
         assert ("invalid_api_key" in refusals(described, "401")) is not is_open, name
+        assert described["security"] == ([] if is_open else [{"bearer": []}, {"api_key": []}, {}])
         changes = name.split()[0] in {"post", "delete"} and "estimate" not in name
         if changes or "/admin/" in name:
             assert "permission_denied" in refusals(described, "403"), name

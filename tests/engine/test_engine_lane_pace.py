@@ -138,7 +138,7 @@ def test_an_unreachable_upstream_pauses_its_lines_and_costs_them_nothing() -> No
         desk.offer(rig.lane, *range(1, 31))
         await settle_down()
         assert len(transport.sent) == 4, "after the first refusals nothing is sent"
-        assert rig.reading("batchmill_upstream_up", upstream="up") == 0.0
+        assert rig.reading("batchmill_upstream_up", model="m", upstream="up") == 0.0
         waits = []
         for probe in range(8):
             waits.append(await rig.clock.skip())
@@ -151,7 +151,7 @@ def test_an_unreachable_upstream_pauses_its_lines_and_costs_them_nothing() -> No
         await settle_down(200)
         assert sorted(desk.numbers) == list(range(1, 31))
         assert all(record.ok for record in desk.segment.records)
-        assert rig.reading("batchmill_upstream_up", upstream="up") == 1.0
+        assert rig.reading("batchmill_upstream_up", model="m", upstream="up") == 1.0
 
     asyncio.run(run_rig([an_upstream(transport, 4)], test))
 

@@ -109,6 +109,7 @@ async def open_shop(folder: Path, transport: ScriptedTransport) -> AsyncIterator
         max_bytes_in_flight=1 << 20,
         clock=clock,
         max_line_bytes=1 << 20,
+        metrics=engine_metrics(),
     )
     budget = worker._budgets[lane]
     shard = a_shard(lines=LINES, start=0, end=len(data), attempt=3)

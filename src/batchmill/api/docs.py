@@ -109,6 +109,19 @@ TOO_SOON: Final = Sample(
 )
 
 
+# The one empty is that of a server which needs no keys.
+_WITH_OR_WITHOUT_KEY: Final[Sequence[Mapping[str, Any]]] = [{"bearer": []}, {"api_key": []}, {}]
+_KEYS: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of this server."},
+    "api_key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "api-key",
+        "description": "The same, as Azure's clients send it.",
+    },
+}
+
+
 def operation(
     op: str,
     summary: str,
@@ -132,7 +145,10 @@ def operation(
         "summary": summary,
         "description": description,
         "responses": responses,
-        "openapi_extra": {"requestBody": body} if body else None,
+        "openapi_extra": {
+            **({"requestBody": body} if body else {}),
+            "security": [] if access is Access.OPEN else _WITH_OR_WITHOUT_KEY,
+        },
         "response_class": Response,
         "status_code": success[0].status,
     }
@@ -177,7 +193,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         servers=[{"url": "/"}],
     )
-    schemas = spec.setdefault("components", {}).setdefault("schemas", {})
+    spec.setdefault("components", {})["securitySchemes"] = dict(_KEYS)
+    schemas = spec["components"].setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for shape in SHAPES:

@@ -12,9 +12,10 @@ from batchmill.domain.lines import Request
 from batchmill.domain.retry import Tries
 from batchmill.domain.usage import ZERO
 from batchmill.engine.budget import Budget
-from batchmill.engine.metering import count, meters_of
+from batchmill.engine.metering import Odometer, count, meters_of
 from batchmill.engine.purse import UNLIMITED, Purses
 from batchmill.ports import Record, Segment, Settled, ShardRun, ShardTally
+from batchmill.telemetry import MoneyMetrics
 
 FRESH = Tries()
 
@@ -79,6 +80,7 @@ class ActiveShard:
         self._resent = 0
         self._doubtful = set(before.sent - before.records.keys())
         self.note_durable(list(before.records.values()))
+        self._odometer = Odometer(self._meters)
         purses.note(self.batch_id, run.shard.index, self._price())
 
     @property
@@ -107,6 +109,10 @@ class ActiveShard:
         """Count records that the journal has made durable."""
         for record in records:
             count(self._meters, record)
+
+    def observe(self, metrics: MoneyMetrics) -> None:
+        """Show what became durable since the last time."""
+        self._odometer.tell(self._meters, metrics)
 
     def _price(self) -> int:
         return sum(meter.price() for meter in self._meters)

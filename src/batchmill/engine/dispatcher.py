@@ -8,7 +8,7 @@ to waiting, its journal kept.
 
 import asyncio
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +21,7 @@ from batchmill.domain.schedule import Candidate, pick
 from batchmill.domain.shards import Shard, ShardStatus
 from batchmill.engine.batch_run import BatchRun
 from batchmill.engine.delivery import Deliverer
+from batchmill.engine.overview import show
 from batchmill.engine.planning import Planner
 from batchmill.engine.prices import PriceBook
 from batchmill.engine.purse import Treasury
@@ -112,15 +113,9 @@ class Dispatcher:
         }
 
     def observe(self, metrics: EngineMetrics) -> None:
-        """Show how many batches and shards there are, by status."""
-        statuses = Counter(run.batch.status for run in self._runs.values())
-        for status in Status:
-            if not status.is_terminal:
-                metrics.batches.labels(status=status).set(statuses[status])
-        waiting = sum(len(run.waiting) for run in self._runs.values())
-        running = sum(len(run.running) for run in self._runs.values())
-        metrics.shards.labels(status=ShardStatus.WAITING).set(waiting)
-        metrics.shards.labels(status=ShardStatus.RUNNING).set(running)
+        """Show what there is to do, what waits, and what will end late."""
+        waits = self._admission.waiting if self._admission is not None else {}
+        show(self._runs, waits, metrics.batches, self._clock.now())
 
     # --- the beat ---
 

@@ -89,9 +89,10 @@ class Lane:
         self._policy = policy
         self._clock = clock
         self._jitter = jitter
-        self._metrics = metrics
+        self._metrics = metrics.lanes
+        self._durations = metrics.lanes.answer_seconds.of(model)
         for one in self._upstreams:
-            metrics.upstream_up.labels(upstream=one.name).set(1)
+            metrics.lanes.upstream_up.labels(model=model, upstream=one.name).set(1)
         self._completed = 0
         self._failed = 0
         self._ready: deque[Job] = deque()
@@ -124,12 +125,16 @@ class Lane:
 
     def observe(self) -> None:
         """Bring the metrics up to date: to count a line there costs more than to queue it."""
-        settled = self._metrics.lines_settled
-        settled.labels(model=self.model, outcome="completed").inc(self._completed)
-        settled.labels(model=self.model, outcome="failed").inc(self._failed)
+        metrics, model, now = self._metrics, self.model, self._clock.now()
+        metrics.settled.labels(model=model, outcome="completed").inc(self._completed)
+        metrics.settled.labels(model=model, outcome="failed").inc(self._failed)
         self._completed = self._failed = 0
-        for upstream in self._upstreams:
-            self._metrics.in_flight.labels(upstream=upstream.name).set(upstream.in_flight)
+        metrics.queued.labels(model=model).set(len(self._ready))
+        metrics.resting.labels(model=model).set(len(self._resting))
+        for one in self._upstreams:
+            limit = one.pace.allowed(now)
+            metrics.in_flight.labels(model=model, upstream=one.name).set(one.in_flight)
+            metrics.in_flight_limit.labels(model=model, upstream=one.name).set(limit)
 
     async def close(self) -> None:
         """End every slot. The lines' shards were stopped before."""
@@ -206,7 +211,7 @@ class Lane:
             active.end(job)
             return
         if active.begin(job):
-            self._metrics.lines_resent.inc()
+            self._metrics.resent.inc()
         faultpoint.passed("line.before_sent")
         try:
             body = job.body
@@ -238,6 +243,7 @@ class Lane:
                 self._repace(upstream, on_success(upstream.pace))
             self._settle(job, answer)
             return
+        self._count_fault(upstream, "bad_answer" if answer.fault else str(answer.status))
         self._note_trouble(upstream, answer.status)
         if upstream.pace.is_down and answer.status in _DOWN_STATUSES:
             # To the back: should it be this line that is answered so, another one asks next.
@@ -248,6 +254,7 @@ class Lane:
             self._settle(job, answer)
 
     def _on_fault(self, upstream: Upstream, job: Job, fault: TransportFault) -> None:
+        self._count_fault(upstream, fault.kind)
         is_certain = fault.kind is FaultKind.UNREACHABLE
         if is_certain or fault.kind is FaultKind.RESET:
             self._trouble(upstream, is_certain=is_certain)
@@ -300,6 +307,8 @@ class Lane:
         ok = used is not None
         self._completed += ok
         self._failed += not ok
+        seconds = max(0.0, self._clock.now() - job.sent_at)
+        self._durations.note(seconds)
         record = Record(
             job.number,
             ok,
@@ -307,14 +316,14 @@ class Lane:
             line,
             model=job.model,
             thinks=used is not None and is_thinking(used, asked=job.thinks),
-            millis=max(0, int((self._clock.now() - job.sent_at) * 1000)),
+            millis=int(seconds * 1000),
             rejections=job.tries.rejections,
         )
         job.active.settle(job, record)
 
     def _retry(self, job: Job, again: Again, *, reason: str) -> None:
         """Offer the line once more when its time has come."""
-        self._metrics.lines_retried.labels(model=self.model, reason=reason).inc()
+        self._metrics.retried.labels(model=self.model, reason=reason).inc()
         log.debug(
             Fact.LINE_RETRIED, batch_id=job.active.batch_id, line=job.number, reason=str(reason)
         )
@@ -341,6 +350,10 @@ class Lane:
             queue(job)
 
     # --- the upstream's pace ---
+
+    def _count_fault(self, upstream: Upstream, reason: str) -> None:
+        faults = self._metrics.upstream_faults
+        faults.labels(model=self.model, upstream=upstream.name, reason=reason).inc()
 
     def _note_trouble(self, upstream: Upstream, status: int) -> None:
         if status in (_TOO_MANY, 503):
@@ -372,6 +385,7 @@ class Lane:
         if pace.is_down != was_down:
             fact = Fact.UPSTREAM_PAUSED if pace.is_down else Fact.UPSTREAM_RESUMED
             log.warning(fact, model=self.model, upstream=upstream.name)
-            self._metrics.upstream_up.labels(upstream=upstream.name).set(not pace.is_down)
+            up = self._metrics.upstream_up.labels(model=self.model, upstream=upstream.name)
+            up.set(not pace.is_down)
         if pace.limit > before.limit or (was_down and not pace.is_down):
             self._pump()

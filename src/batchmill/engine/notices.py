@@ -12,7 +12,7 @@ from batchmill.domain.errors import StorageFull
 from batchmill.domain.post import Tried, after_try, headers_of
 from batchmill.domain.webhook import Delivery
 from batchmill.ports import Clock, Due, PostFault, Postman, WebhookStore
-from batchmill.telemetry import Fact, get_logger
+from batchmill.telemetry import Fact, WebhookMetrics, get_logger
 
 log = get_logger()
 
@@ -67,6 +67,14 @@ class Notices:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._under_way.clear()
+
+    async def observe(self, metrics: WebhookMetrics) -> None:
+        """Show what the outbox holds; raises what the store raises."""
+        now = self._clock.now()
+        backlog = await self._outbox.backlog(now)
+        metrics.waiting.set(backlog.waiting)
+        metrics.due.set(backlog.due)
+        metrics.lag_seconds.set(now - (now if backlog.oldest_due is None else backlog.oldest_due))
 
     async def _start_due(self) -> None:
         if len(self._under_way) >= AT_ONCE:

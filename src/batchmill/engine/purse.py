@@ -13,7 +13,7 @@ from batchmill.domain.batch import Batch, Halt
 from batchmill.domain.caps import Cap, Scope, month_of, month_start
 from batchmill.domain.webhook import spending_event
 from batchmill.ports import CapStore, Clock, LedgerStore
-from batchmill.telemetry import Fact, get_logger
+from batchmill.telemetry import Fact, MoneyMetrics, get_logger
 
 log = get_logger()
 
@@ -66,6 +66,11 @@ class Purse:
         """Whether nothing more may be sent."""
         return self.spent >= self.limit
 
+    @property
+    def used(self) -> float:
+        """The used share of the limit, for people to look at; a limit of nothing is used up."""
+        return self.spent / self.limit if self.limit else 1.0
+
 
 class Treasury:
     """Every purse of the batches that run: their own budgets, and the monthly caps.
@@ -110,6 +115,11 @@ class Treasury:
     def closed(self, batch_id: str, shard: int) -> None:
         """The ledger has the shard; call it holding ``steady``."""
         self._open.get(batch_id, {}).pop(shard, None)
+
+    def observe(self, metrics: MoneyMetrics) -> None:
+        """Show how far the monthly caps are used."""
+        metrics.caps_used.set(max((one.used for one in self._shared.values()), default=0.0))
+        metrics.caps_reached.set(sum(one.is_empty for one in self._shared.values()))
 
     # --- what the dispatcher asks and tells ---
 

@@ -17,7 +17,7 @@ from batchmill.engine.lane import Lane
 from batchmill.engine.purse import Treasury
 from batchmill.engine.reading import read_groups
 from batchmill.ports import Blobs, Clock, Journal, ShardEnd, ShardRun, ShardStore
-from batchmill.telemetry import Fact, get_logger
+from batchmill.telemetry import EngineMetrics, Fact, get_logger
 
 log = get_logger()
 
@@ -69,6 +69,7 @@ class LocalWorker:
         max_bytes_in_flight: int,
         clock: Clock,
         max_line_bytes: int,
+        metrics: EngineMetrics,
     ) -> None:
         self._blobs = blobs
         self._journal = journal
@@ -79,6 +80,7 @@ class LocalWorker:
         self._budgets = defaultdict[Lane, Budget](lambda: Budget(max_bytes_in_flight))
         self._clock = clock
         self._max_line_bytes = max_line_bytes
+        self._metrics = metrics.money
         self._active: set[ActiveShard] = set()
         self._cancelled: set[str] = set()
         # One shard of a lane is read at a time: those behind it would each hold a line that
@@ -116,7 +118,10 @@ class LocalWorker:
             active.abort()
             # Only then can nothing be appended any more.
             await active.over.wait()
-            await active.segment.close()
+            try:
+                await active.segment.close()
+            finally:
+                active.observe(self._metrics)
         return await self._close(active)
 
     async def _close(self, active: ActiveShard) -> ShardEnd:
@@ -180,6 +185,11 @@ class LocalWorker:
         self._lane_of(request.model).offer(job)
 
     # --- progress and stopping ---
+
+    def observe(self) -> None:
+        """Bring the metrics up to date."""
+        for active in self._active:
+            active.observe(self._metrics)
 
     async def report(self) -> None:
         """Write down how far every running shard is."""

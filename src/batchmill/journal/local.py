@@ -16,8 +16,9 @@ from pathlib import Path
 from batchmill import faultpoint
 from batchmill.domain.shards import Shard
 from batchmill.journal.record import decode_lines, encode_record, encode_sent
+from batchmill.journal.watch import SyncWatch
 from batchmill.ports import Record, Settled
-from batchmill.telemetry import Fact, get_logger
+from batchmill.telemetry import Fact, JournalMetrics, get_logger
 
 log = get_logger()
 
@@ -123,6 +124,7 @@ class LocalJournal:
         self._roomy = asyncio.Event()
         self._roomy.set()
         self._is_full = False
+        self._watch = SyncWatch()
         self._flusher: asyncio.Task[None] | None = None
 
     async def open(
@@ -174,8 +176,16 @@ class LocalJournal:
             self._flusher.cancel()
             await asyncio.gather(self._flusher, return_exceptions=True)
 
+    def observe(self, metrics: JournalMetrics) -> None:
+        """Show what waits to be durable, and how long the last groups took."""
+        self._watch.observe(metrics, asyncio.get_running_loop().time())
+        metrics.pending_bytes.set(self.pending_bytes)
+        metrics.storage_full.set(self._is_full)
+
     def enlist(self, segment: LocalSegment) -> None:
         """The segment has something for the next group, which begins now if none is pending."""
+        if not self._dirty:
+            self._watch.begin(asyncio.get_running_loop().time())
         self._dirty.append(segment)
         if self._timer is None:
             wait = _RETRY_SECONDS if self._is_full else self._interval
@@ -198,7 +208,10 @@ class LocalJournal:
     async def _flush_group(self) -> None:
         segments, self._dirty = self._dirty, []
         groups = [(segment, *segment.take()) for segment in segments]
+        loop = asyncio.get_running_loop()
+        self._watch.take(loop.time())
         errors = await asyncio.to_thread(_write_all, [(one, data) for one, data, _ in groups])
+        self._watch.end(loop.time(), is_durable=not any(map(_is_full, filter(None, errors))))
         was_full, self._is_full = self._is_full, False
         for (segment, data, records), error in zip(groups, errors, strict=True):
             if error is None:

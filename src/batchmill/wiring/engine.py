@@ -4,6 +4,8 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from shutil import disk_usage
 
 from batchmill.cluster.local import LocalCluster
 from batchmill.config import ModelSettings, Settings, UpstreamSettings
@@ -37,6 +39,7 @@ _REPORT_SECONDS = 0.5
 _SNAPSHOT_SECONDS = 1.0
 _SWEEP_SECONDS = 60.0
 _NOTICES_SECONDS = 1.0
+_BACKLOG_SECONDS = 5.0
 _STREAM_KEYS = frozenset({"stream", "stream_options"})
 
 
@@ -132,7 +135,8 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
     metrics = engine_metrics()
     lanes = Lanes(settings, parts.clock, metrics)
     treasury = Treasury(caps=parts.store.caps, ledger=parts.store.ledger, clock=parts.clock)
-    worker = _worker(settings, parts, lanes.of, treasury)
+    worker = _worker(settings, parts, lanes.of, treasury, metrics)
+    notices = _notices(settings, parts, metrics)
     sweeper = Sweeper(
         store=parts.store, blobs=parts.blobs, journal=parts.journal, clock=parts.clock
     )
@@ -141,9 +145,12 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
 
     async def tell() -> None:
         lanes.observe()
+        worker.observe()
         dispatcher.observe(metrics)
+        treasury.observe(metrics.money)
+        parts.journal.observe(metrics.journal)
         await asyncio.to_thread(write_progress, dispatcher.progress(), paths.progress)
-        await asyncio.to_thread(write_snapshot, metrics, paths.snapshot, now=parts.clock.now())
+        await asyncio.to_thread(_leave_snapshot, metrics, paths, parts.clock.now())
 
     async def sweep() -> None:
         await parts.blobs.sweep_partials()
@@ -154,7 +161,8 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
         Beat(_SNAPSHOT_SECONDS, tell),
         Beat(_SWEEP_SECONDS, sweep),
         # Runs until it is cancelled; the beat starts it again after what the store raised.
-        Beat(_NOTICES_SECONDS, _notices(settings, parts).run),
+        Beat(_NOTICES_SECONDS, notices.run),
+        Beat(_BACKLOG_SECONDS, partial(notices.observe, metrics.webhooks)),
     )
     try:
         yield Engine(dispatcher, beats, parts.clock)
@@ -162,8 +170,13 @@ async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]
         await lanes.close()
 
 
-def _notices(settings: Settings, parts: Parts) -> Notices:
-    rules = settings.webhooks
+def _leave_snapshot(metrics: EngineMetrics, paths: Paths, now: float) -> None:
+    metrics.journal.storage_free_bytes.set(disk_usage(paths.root).free)
+    write_snapshot(metrics, paths.snapshot, now=now)
+
+
+def _notices(settings: Settings, parts: Parts, metrics: EngineMetrics) -> Notices:
+    rules, tries = settings.webhooks, metrics.webhooks.tries
     return Notices(
         outbox=parts.store.webhooks,
         postman=Sender(timeout=rules.timeout, allow_private=rules.allow_private),
@@ -171,11 +184,16 @@ def _notices(settings: Settings, parts: Parts) -> Notices:
         jitter=random.random,
         give_up_after=rules.give_up_after,
         poll_interval=_NOTICES_SECONDS,
+        tally=lambda outcome: tries.labels(outcome=outcome).inc(),
     )
 
 
 def _worker(
-    settings: Settings, parts: Parts, lane_of: Callable[[str], Lane], treasury: Treasury
+    settings: Settings,
+    parts: Parts,
+    lane_of: Callable[[str], Lane],
+    treasury: Treasury,
+    metrics: EngineMetrics,
 ) -> LocalWorker:
     return LocalWorker(
         blobs=parts.blobs,
@@ -186,6 +204,7 @@ def _worker(
         max_bytes_in_flight=settings.engine.max_bytes_in_flight,
         clock=parts.clock,
         max_line_bytes=settings.limits.max_line_bytes,
+        metrics=metrics,
     )
 
 
