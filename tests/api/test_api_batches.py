@@ -464,7 +464,16 @@ def test_a_running_batch_shows_counts_usage_and_outlook(tmp_path: Path) -> None:
             house.progress[made["id"]] = Progress(queue_position=3, lines_per_second=None)
             waiting = as_object(await house.client.get(path))["batchmill"]
             assert waiting == {
-                "progress": {"lines_per_second": None, "eta_seconds": None, "queue_position": 3},
+                "progress": {
+                    "lines_per_second": None,
+                    "eta_seconds": None,
+                    "queue_position": 3,
+                    "waits_for": None,
+                },
+                "cost": None,
+                "budget": None,
+                "halted_by": None,
+                "workspace": "ws_default",
                 "resent_lines": 0,
                 "deadline_risk": None,
             }

@@ -22,7 +22,8 @@ from batchmill.engine.notices import Notices
 from batchmill.service.webhooks import MAX_ENDPOINTS, MAX_NAME_CHARS
 from batchmill.webhooks import Sender
 
-HOOK = {"name": "Nightly", "url": "https://hooks.example.com/", "event_types": ["batch.completed"]}
+URL = "https://hooks.example.com/"
+HOOK: dict[str, Any] = {"name": "Nightly", "url": URL, "event_types": ["batch.completed"]}
 
 
 @dataclass
@@ -119,13 +120,13 @@ def test_the_official_client_manages_endpoints(tmp_path: Path) -> None:
         async with open_house(tmp_path) as house:
             hooks = client_of(house).webhooks
             made = await hooks.create(
-                name="Nightly", url=HOOK["url"], event_types=["batch.completed", "batch.failed"]
+                name="Nightly", url=URL, event_types=["batch.completed", "batch.failed"]
             )
             assert made.signing_secret.startswith("whsec_")
             found = await hooks.retrieve(made.id)
             assert (found.name, found.url, found.object) == (
                 "Nightly",
-                HOOK["url"],
+                URL,
                 "webhook_endpoint",
             )
             assert found.event_types == ["batch.completed", "batch.failed"]
@@ -135,7 +136,7 @@ def test_the_official_client_manages_endpoints(tmp_path: Path) -> None:
             same = await hooks.update(made.id, name="Nightly")
             assert same.updated_at == int(NOON)
             changed = await hooks.update(made.id, name="Daily", event_types=["batch.expired"])
-            assert (changed.name, changed.url) == ("Daily", HOOK["url"])
+            assert (changed.name, changed.url) == ("Daily", URL)
             assert changed.event_types == ["batch.expired"]
             assert changed.updated_at == int(NOON) + 10
             rotated = await hooks.rotate_secret(made.id)

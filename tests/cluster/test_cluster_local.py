@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from batchmill.cluster.local import LocalCluster
+from batchmill.domain.ledger import Payer, Terms
 from batchmill.domain.shards import Shard
 from batchmill.ports import ShardEnd, ShardRun
 
@@ -13,7 +14,7 @@ def a_run(index: int) -> ShardRun:
     shard = Shard(
         batch_id="batch_1", index=index, start=0, end=1, first_line=1, lines=1, models=("m",)
     )
-    return ShardRun(shard, "/v1/chat/completions", "files/x", 1e12)
+    return ShardRun(shard, "/v1/chat/completions", "files/x", 1e12, Terms(Payer("acme", "ws_1")))
 
 
 class Ends:

@@ -87,15 +87,6 @@ def test_every_route_is_in_the_reference(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {route for route in routes if f"### `{route}`\n" not in page} == set()
 
 
-def test_every_metric_is_in_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each metric that is fed stands on the page of monitoring, with its labels."""
-    page = read(DOCS / "how-to" / "monitoring.md")
-    metrics = _run("gen_metrics_doc.py", monkeypatch)["fed_metrics"]()
-    names = {family.name for metric in metrics for family in metric.describe()}
-    assert "batchmill_lines_settled" in names
-    assert {name for name in names if f"`{name}" not in page} == set()
-
-
 def test_every_status_is_explained() -> None:
     """Each status of a batch stands on the page of promises."""
     page = read(DOCS / "explanation" / "promises.md")

@@ -29,8 +29,8 @@ def test_every_generator_is_found() -> None:
         "gen_api_doc",
         "gen_cli_doc",
         "gen_errors_doc",
+        "gen_facts_doc",
         "gen_licences",
-        "gen_metrics_doc",
         "gen_settings_doc",
         "gen_state_picture",
     }

@@ -1,8 +1,10 @@
 """Every line is charged once, by the price of its batch; limits of spending end batches."""
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from batchmill.domain.batch import Batch, Halt, Status
 from batchmill.domain.caps import Cap, Scope
 from batchmill.domain.catalog import TEST_ENDPOINT, TEST_MODEL
 from batchmill.domain.money import UNITS, decimal_of
+from batchmill.domain.pricing import ModelPrice, PriceTable, Tier
 from batchmill.domain.results import BUDGET_CODE, HALT_MESSAGES
 from batchmill.upstream.mock import MockUpstream
 from batchmill.upstream.mock import Script as Upstream
@@ -326,3 +329,55 @@ def test_the_alert_of_a_month_is_sent_once(tmp_path: Path) -> None:
         assert house.script.calls["caps.alert"] == 1
 
     run(tmp_path, test)
+
+
+def random_prices(rng: random.Random) -> PriceTable:
+    """One model, up to three tiers, prices and a discount of as many decimals as there may be."""
+
+    def price() -> Decimal:
+        return Decimal(rng.randrange(0, 10**9)).scaleb(-6)
+
+    bounds = [*sorted(rng.sample(range(1, 40), rng.randrange(3))), None]
+    tiers = tuple(Tier(price(), price(), rng.choice([None, price()]), up_to=b) for b in bounds)
+    return PriceTable(
+        f"random-{rng.random()}",
+        (ModelPrice("m", "USD", tiers),),
+        discount=Decimal(rng.randrange(1001)).scaleb(-3),
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_batches_are_charged_exactly_over_restarts_and_repricing(
+    seed: int, tmp_path: Path
+) -> None:
+    rng = random.Random(seed)
+    thinks: dict[str, Any] = rng.choice([{}, {"enable_thinking": True}, {"enable_thinking": False}])
+    lines = [
+        a_line(n, messages=[{"role": "user", "content": "word " * rng.randrange(40)}], **thinks)
+        for n in range(1, rng.randrange(20, 90))
+    ]
+    first = random_prices(rng)
+    script = Upstream(seed=seed, latency=0.002, rate_error_body=0.1, rate_5xx=0.1)
+
+    async def main() -> None:
+        mock = MockUpstream(script)
+        url = await mock.start()
+        options: dict[str, Any] = {"max_in_flight": 5, "shard_lines": 7, "max_attempts": 2}
+        batch: Batch | None = None
+        prices = first
+        for _ in range(rng.randrange(1, 4)):
+            open_now = open_house(tmp_path, url, prices=prices, **options)
+            async with open_now as house, house.hurry():
+                batch = batch or await house.submit(lines)
+                stop_after = len(mock.hits) + rng.randrange(5, 25)
+                while len(mock.hits) < stop_after:
+                    if (await house.get(batch)).status.is_terminal:
+                        break
+                    await house.script.until_finished(house.script.finished + 1)
+            prices = random_prices(rng)
+        async with open_house(tmp_path, url, prices=prices, **options) as house, house.hurry():
+            assert batch is not None
+            await check_bill(house, await house.until(batch), lines, first)
+        await mock.stop()
+
+    asyncio.run(main())

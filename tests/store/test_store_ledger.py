@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from store_cases import T0, a_batch, a_tally, get, planned, with_store
 
 from batchmill.domain.batch import Event, advance
-from batchmill.domain.caps import Scope
+from batchmill.domain.caps import Cap, Scope
 from batchmill.domain.ledger import Charge, Entry, Payer
 from batchmill.domain.pricing import Item
 from batchmill.domain.shards import Shard
@@ -146,8 +146,9 @@ async def test_sums_under_a_cap_count_its_own_scope_currency_and_time(store: Sto
     hour = T0 - T0 % 3600
     names = {Scope.ACCOUNT: "acme", Scope.WORKSPACE: "ws_default", Scope.KEY: "key_1"}
     for scope, name in names.items():
-        assert await store.ledger.spent(scope, name, "USD", hour) == 1 + half
-        assert await store.ledger.spent(scope, name, "USD", hour + 3600) == 0
-        assert await store.ledger.spent(scope, name, "CNY", hour) == 0
-        assert await store.ledger.spent(scope, "other", "USD", hour) == 0
-        assert await store.ledger.spent_so_far(scope, name, "USD", hour + 3600) == 2 + half
+        cap = Cap("acme", scope, name, "USD", 1)
+        assert await store.ledger.spent(cap, hour) == 1 + half
+        assert await store.ledger.spent(cap, hour + 3600) == 0
+        assert await store.ledger.spent(replace(cap, currency="CNY"), hour) == 0
+        assert await store.ledger.spent(replace(cap, scope_id="other"), hour) == 0
+        assert await store.ledger.spent_so_far(cap, hour + 3600) == 2 + half

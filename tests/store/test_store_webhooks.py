@@ -337,3 +337,16 @@ async def test_deliveries_are_listed_newest_first_and_in_pages(store: Store) -> 
     with pytest.raises(CursorUnknown):
         await store.webhooks.deliveries("other", endpoint_id=None, limit=2, after="whd_1")
     assert await store.webhooks.delivery("other", "whd_1") is None
+
+
+@with_store
+async def test_what_is_due_is_found_without_reading_what_has_ended(store: Store) -> None:
+    assert isinstance(store, SqlStore)
+    questions = (
+        "SELECT * FROM deliveries WHERE next_at <= 5",
+        "SELECT count(*) FROM deliveries WHERE next_at >= 0",
+    )
+    async with store._database.read() as connection:
+        for question in questions:
+            rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}")
+            assert "ix_deliveries_due" in str(rows.all())

@@ -166,7 +166,7 @@ class Treasury:
             return
         async with self.steady:
             since = month_start(self._clock.now())
-            spent = await self._ledger.spent(cap.scope, cap.scope_id, cap.currency, since)
+            spent = await self._ledger.spent(cap, since)
             self._rules[key] = cap
             self._shared[key] = Purse(Halt(cap.scope), cap.limit, spent + self._open_under(cap))
             # Before anything else can be paid for: what is must count here too.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from batchmill.domain.account import Deed
-from batchmill.domain.caps import Cap, Scope
+from batchmill.domain.caps import Cap
 from batchmill.domain.rates import Rate, RateRule, Ruling
 from batchmill.domain.webhook import WebhookEvent
 
@@ -35,11 +35,11 @@ class LedgerStore(Protocol):
 
     async def of_batch(self, batch_id: str) -> BatchSpent: ...
 
-    async def spent(self, scope: Scope, scope_id: str, currency: str, since: float) -> int:
-        """Units charged since a full hour, by closed shards alone."""
+    async def spent(self, cap: Cap, since: float) -> int:
+        """Units charged under a cap since a full hour, by closed shards alone."""
         ...
 
-    async def spent_so_far(self, scope: Scope, scope_id: str, currency: str, since: float) -> int:
+    async def spent_so_far(self, cap: Cap, since: float) -> int:
         """The same with what shards that are still open have used."""
         ...
 

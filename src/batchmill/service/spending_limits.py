@@ -24,8 +24,7 @@ class SpendingLimits:
                 raise _reached(cap)
 
     async def _spent(self, cap: Cap, now: float) -> int:
-        since = month_start(now)
-        return await self._ledger.spent_so_far(cap.scope, cap.scope_id, cap.currency, since)
+        return await self._ledger.spent_so_far(cap, month_start(now))
 
 
 def _is_over(caller: Caller, cap: Cap) -> bool:

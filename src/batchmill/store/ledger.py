@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from batchmill.domain.caps import Scope
+from batchmill.domain.caps import Cap, Scope
 from batchmill.domain.ledger import Entry
 from batchmill.domain.shards import ShardStatus
 from batchmill.ports import BatchSpent, ShardTally
@@ -69,21 +69,20 @@ class SqlLedger:
             rows = (await connection.execute(running)).mappings().all()
         return BatchSpent(price, {row["position"]: prices_of(row)[1] for row in rows})
 
-    async def spent(self, scope: Scope, scope_id: str, currency: str, since: float) -> int:
-        """Units charged since a full hour, by closed shards alone."""
-        return await self._sum(ledger, scope, scope_id, currency, since)
+    async def spent(self, cap: Cap, since: float) -> int:
+        """Units charged under a cap since a full hour, by closed shards alone."""
+        return await self._sum(ledger, cap, since)
 
-    async def spent_so_far(self, scope: Scope, scope_id: str, currency: str, since: float) -> int:
+    async def spent_so_far(self, cap: Cap, since: float) -> int:
         """The same with what shards that are still open have used."""
-        open_price = await self._sum(meters, scope, scope_id, currency, 0.0)
-        return open_price + await self._sum(ledger, scope, scope_id, currency, since)
+        open_price = await self._sum(meters, cap, 0.0)
+        return open_price + await self._sum(ledger, cap, since)
 
-    async def _sum(
-        self, table: Table, scope: Scope, scope_id: str, currency: str, since: float
-    ) -> int:
+    async def _sum(self, table: Table, cap: Cap, since: float) -> int:
         conditions: list[ColumnElement[bool]] = [
-            table.c[_COLUMNS[scope]] == scope_id,
-            table.c.currency == currency,
+            table.c.account == cap.account,
+            table.c[_COLUMNS[cap.scope]] == cap.scope_id,
+            table.c.currency == cap.currency,
             table.c.hour >= int(since // _HOUR),
         ]
         async with self._database.read() as connection:

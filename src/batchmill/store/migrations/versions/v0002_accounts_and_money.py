@@ -1,6 +1,7 @@
 """Accounts, keys, limits, the ledger, webhooks. What there was belongs to the operator."""
 
 import time
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,7 +32,7 @@ def belongs(name: str, to: str) -> sa.Column[str]:
     return sa.Column(name, sa.Text(), sa.ForeignKey(to), nullable=False)
 
 
-def create(name: str, *columns: sa.Column[object]) -> None:
+def create(name: str, *columns: sa.Column[Any]) -> None:
     seq = sa.Column("seq", SEQ, primary_key=True, autoincrement=True)
     identity = sa.Column("id", sa.Text(), nullable=False, unique=True)
     op.create_table(name, seq, identity, *columns, sqlite_autoincrement=True)
@@ -101,7 +102,7 @@ def create_limits() -> None:
     )
 
 
-def metered() -> list[sa.Column[object]]:
+def metered() -> list[sa.Column[Any]]:
     return [
         sa.Column("batch_id", sa.Text(), sa.ForeignKey("batches.id"), primary_key=True),
         sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
@@ -164,7 +165,7 @@ def create_webhooks() -> None:
 
 
 def widen_batches() -> None:
-    added = [
+    added: list[sa.Column[Any]] = [
         sa.Column("workspace", sa.Text(), nullable=False, server_default=WORKSPACE),
         sa.Column("price_version", sa.Text(), nullable=False, server_default="none"),
         *words("key_id", "allowed_models", "currency", "budget", "halt", nullable=True),
