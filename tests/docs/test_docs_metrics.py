@@ -49,8 +49,8 @@ def test_every_metric_has_one_row_with_its_kind_and_labels() -> None:
 
 def test_every_row_says_what_it_is_and_what_to_do() -> None:
     """Both sentences of a row end as sentences do."""
-    assert [row for row in rows_of_the_page() if not (row.told + row.advice).endswith(".")] == []
-    assert [row for row in rows_of_the_page() if len(row.told) < 15 or len(row.advice) < 12] == []
+    texts = [text for row in rows_of_the_page() for text in (row.told, row.advice)]
+    assert [text for text in texts if not re.fullmatch(r"[A-Z0-9`].{8,}\.", text)] == []
 
 
 def test_every_metric_is_fed() -> None:
@@ -59,11 +59,7 @@ def test_every_metric_is_fed() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     names = {*_names(http_metrics()), *_names(engine_metrics())} - {"registry"}
     assert "snapshot_time" in names
-    assert {
-        one
-        for one in names
-        if not re.search(rf"metrics\.(\w+\.)?{one}\b|, metrics\.\w+\.\w+", source)
-    } == set()
+    assert {one for one in names if not re.search(rf"metrics\.(\w+\.)?{one}\b", source)} == set()
 
 
 def test_nothing_on_the_page_is_called_like_a_metric_and_is_none() -> None:

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batchmill.api.errors import ForeignPage, Misdirected, from_domain, surprise
 from batchmill.api.hosts import HostRule
-from batchmill.api.throttle import rate_headers
+from batchmill.api.throttle import rate_headers, refusing_rule
+from batchmill.domain.rates import RateRule
 from batchmill.telemetry import Fact, bound, get_logger
 
 _UNKNOWN_ROUTE = "unknown"
@@ -26,12 +27,18 @@ _log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A request that was served: for metrics. ``status`` 0 says that the client went away."""
+    """A request that was served: for metrics. ``status`` 0 says that the client went away.
+
+    ``received`` and ``sent`` are bytes of bodies; ``refused_by`` is the rate that was exceeded.
+    """
 
     method: str
     route: str
     status: int
     seconds: float
+    received: int = 0
+    sent: int = 0
+    refused_by: RateRule | None = None
 
 
 Observer = Callable[[Served], None]
@@ -51,12 +58,10 @@ class Gate:
             await self._app(scope, receive, send)
             return
         begun = perf_counter()
-        exchange = _Exchange(scope, send, request_id=f"req_{token_hex(16)}")
+        exchange = _Exchange(scope, receive, send)
         with bound(request_id=exchange.request_id):
-            await self._serve(exchange, receive)
-            served = Served(
-                scope["method"], exchange.route, exchange.status, perf_counter() - begun
-            )
+            await self._serve(exchange)
+            served = exchange.summary(perf_counter() - begun)
             self._observe(served)
             _log.debug(
                 Fact.REQUEST_SERVED,
@@ -66,35 +71,55 @@ class Gate:
                 seconds=round(served.seconds, 6),
             )
 
-    async def _serve(self, exchange: "_Exchange", receive: Receive) -> None:
+    async def _serve(self, exchange: "_Exchange") -> None:
         scope = exchange.scope
         try:
             self._hosts.check(Headers(scope=scope))
-            await self._app(scope, receive, exchange.send)
+            await self._app(scope, exchange.receive, exchange.send)
         except (Misdirected, ForeignPage) as refused:
-            await from_domain(refused)(scope, receive, exchange.send)
+            await from_domain(refused)(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             _log.debug(Fact.REQUEST_REFUSED, route=exchange.route, reason="client went away")
         except Exception as error:  # noqa: BLE001 - the last resort: logged and answered
             _log.error(Fact.REQUEST_FAILED, route=exchange.route, exc_info=error)
             # once a response has begun the server closes the connection, which says enough
             if exchange.status == 0:
-                await surprise(exchange.request_id)(scope, receive, exchange.send)
+                await surprise(exchange.request_id)(scope, exchange.receive, exchange.send)
 
 
 class _Exchange:
-    """One request and its response on the way out."""
+    """One request on the way in, and its response on the way out."""
 
-    def __init__(self, scope: Scope, send: Send, *, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
-        self.request_id = request_id
+        self.request_id = f"req_{token_hex(16)}"
         self.status = 0
+        self._received = 0
+        self._sent = 0
+        self._receive = receive
         self._send = send
 
     @property
     def route(self) -> str:
         """The template of the path, never the path: ids and names stay out of metrics."""
         return str(getattr(self.scope.get("route"), "path", _UNKNOWN_ROUTE))
+
+    def summary(self, seconds: float) -> Served:
+        """What is told of the request when it has been served."""
+        return Served(
+            method=self.scope["method"],
+            route=self.route,
+            status=self.status,
+            seconds=seconds,
+            received=self._received,
+            sent=self._sent,
+            refused_by=refusing_rule(self.scope),
+        )
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -103,3 +128,4 @@ class _Exchange:
             headers["x-request-id"] = self.request_id
             headers.update(rate_headers(self.scope))
         await self._send(message)
+        self._sent += len(message.get("body", b""))

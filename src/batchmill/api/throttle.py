@@ -29,9 +29,16 @@ def slowed_by(throttle: Throttle) -> Slow:
             request.state.ruling = await throttle.admit(caller, rule)
         except RateLimited as refused:
             request.state.ruling = refused.ruling
+            request.state.refused_by = rule
             raise
 
     return slow
+
+
+def refusing_rule(scope: Mapping[str, Any]) -> RateRule | None:
+    """The rate for which this request was refused, if it was."""
+    rule: RateRule | None = scope.get("state", {}).get("refused_by")
+    return rule
 
 
 def rate_headers(scope: Mapping[str, Any]) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from batchmill.ports import TransportFault
 from batchmill.upstream.http import fetch_models
 from batchmill.upstream.smollm2 import NAME as SMOLLM2
 from batchmill.upstream.smollm2 import find_weights
-from batchmill.wiring.engine import ANY_MODEL, make_target
+from batchmill.wiring.upstreams import ANY_MODEL, make_target
 
 
 def offer_models(settings: Settings, upstreams: Sequence[UpstreamSettings]) -> Settings:

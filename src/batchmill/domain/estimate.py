@@ -13,6 +13,7 @@ from typing import Final
 from batchmill.domain.batch import LineError
 from batchmill.domain.catalog import TEST_MODEL
 from batchmill.domain.demand import NO_CAP, Demand, Thinking
+from batchmill.domain.faults import price_faults
 from batchmill.domain.pricing import Tariff
 
 BYTES_PER_TOKEN: Final = 4
@@ -291,30 +292,10 @@ def foresee(models: Iterable[ModelEstimate], paces: Mapping[str, Pace]) -> Durat
     return slowest
 
 
-def find_price_faults(
-    currencies: Iterable[str], unpriced: Sequence[str], *, has_budget: bool
-) -> tuple[LineError, ...]:
-    """Why a file whose lines are good cannot be charged as it is asked for."""
-    differing = sorted(set(currencies))
-    if len(differing) > 1:
-        message = (
-            f"The models of this file are priced in different currencies "
-            f"({', '.join(differing)}): make a batch for each."
-        )
-        return (LineError("mismatched_currency", message, "body.model"),)
-    if has_budget and unpriced:
-        message = (
-            f"The batch has a budget, but the model '{unpriced[0]}' has no price: "
-            "create it without a budget, or have the operator add a price."
-        )
-        return (LineError("model_not_priced", message, "body.model"),)
-    return ()
-
-
 def with_price_faults(found: Estimate) -> Estimate:
     """The same, with the reasons why a file that is good cannot be charged."""
     if found.checked.errors:
         return found
     currencies = [total.currency for total in found.totals]
-    faults = find_price_faults(currencies, found.unpriced, has_budget=found.budget is not None)
+    faults = price_faults(currencies, found.unpriced, has_budget=found.budget is not None)
     return replace(found, checked=replace(found.checked, errors=faults))

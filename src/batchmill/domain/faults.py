@@ -5,6 +5,8 @@ A client's value that a sentence repeats goes through ``_shown``: no fault may
 grow with the line that it is about, or carry bytes that a database refuses.
 """
 
+from collections.abc import Iterable, Sequence
+
 from batchmill.domain.batch import LineError
 
 SHOWN_CHARS = 256
@@ -169,3 +171,23 @@ def too_many_errors(left_out: int) -> LineError:
     """More lines are bad than are listed."""
     subject = "1 more line has an error" if left_out == 1 else f"{left_out} more lines have errors"
     return LineError("too_many_errors", f"{subject} that this list leaves out.")
+
+
+def price_faults(
+    currencies: Iterable[str], unpriced: Sequence[str], *, has_budget: bool
+) -> tuple[LineError, ...]:
+    """Why a file whose lines are good cannot be charged as it is asked for."""
+    differing = sorted(set(currencies))
+    if len(differing) > 1:
+        message = (
+            f"The models of this file are priced in different currencies "
+            f"({', '.join(differing)}): make a batch for each."
+        )
+        return (LineError("mismatched_currency", message, "body.model"),)
+    if has_budget and unpriced:
+        message = (
+            f"The batch has a budget, but the model '{unpriced[0]}' has no price: "
+            "create it without a budget, or have the operator add a price."
+        )
+        return (LineError("model_not_priced", message, "body.model"),)
+    return ()

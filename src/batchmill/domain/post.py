@@ -72,7 +72,7 @@ def after_try(delivery: Delivery, tried: Tried, *, give_up_after: float, jitter:
 def pause_after(attempts: int, jitter: float) -> float:
     """How long to wait after so many failed attempts: about 5 s, doubled each time, to an hour."""
     bound = FIRST_PAUSE * 2.0 ** min(attempts - 1, _MAX_DOUBLINGS)
-    return min(LONGEST_PAUSE, bound * (0.8 + 0.4 * jitter))
+    return min(LONGEST_PAUSE, bound * (0.75 + 0.5 * jitter))
 
 
 def breaker_after(endpoint: WebhookEndpoint, tried: Tried) -> WebhookEndpoint:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from batchmill import faultpoint
 from batchmill.domain.batch import Batch, Event, LineError, advance
 from batchmill.domain.catalog import TEST_MODEL
+from batchmill.domain.faults import price_faults
 from batchmill.domain.file import File
 from batchmill.domain.ledger import Terms
 from batchmill.domain.limits import Limits
@@ -66,7 +67,7 @@ class Planner:
             await asyncio.to_thread(reading.feed, chunk)
         errors = reading.finish()
         terms = await self._prices.terms(batch, reading.check.models)
-        if errors := errors or find_price_faults(batch, reading.check.models, terms):
+        if errors := errors or _price_faults(batch, reading.check.models, terms):
             await self._reject(batch, errors)
         else:
             await self._accept(batch, reading, terms)
@@ -134,23 +135,11 @@ def _rules_of(batch: Batch, rules: LineRules) -> LineRules:
     return replace(rules, endpoint=batch.endpoint, catalog=catalog)
 
 
-def find_price_faults(batch: Batch, models: Sequence[str], terms: Terms) -> tuple[LineError, ...]:
-    """Why a good file cannot be charged as it was asked for."""
-    currencies = sorted({tariff.currency for tariff in terms.tariffs.values()})
-    if len(currencies) > 1:
-        message = (
-            f"The models of this file are priced in different currencies "
-            f"({', '.join(currencies)}): make a batch for each."
-        )
-        return (LineError("mismatched_currency", message, "body.model"),)
+def _price_faults(batch: Batch, models: Sequence[str], terms: Terms) -> tuple[LineError, ...]:
+    """Why a good file cannot be charged as it was asked for; the test model is free."""
     unpriced = [model for model in models if model not in terms.tariffs and model != TEST_MODEL]
-    if batch.budget is not None and unpriced:
-        message = (
-            f"The batch has a budget, but the model '{unpriced[0]}' has no price: "
-            "create it without a budget, or have the operator add a price."
-        )
-        return (LineError("model_not_priced", message, "body.model"),)
-    return ()
+    currencies = {tariff.currency for tariff in terms.tariffs.values()}
+    return price_faults(currencies, unpriced, has_budget=batch.budget is not None)
 
 
 def _no_file(file_id: str) -> LineError:

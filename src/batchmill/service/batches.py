@@ -15,7 +15,6 @@ from batchmill.domain import ids
 from batchmill.domain.batch import Batch, Event, IllegalEvent, Status, advance
 from batchmill.domain.catalog import TEST_ENDPOINT, Catalog
 from batchmill.domain.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
-from batchmill.domain.file import Purpose
 from batchmill.domain.limits import DAY, Limits, Profile, parse_window
 from batchmill.domain.money import parse_amount
 from batchmill.domain.pricing import NO_PRICES, PriceTable
@@ -40,6 +39,7 @@ from batchmill.service.outlook import Outlook, foresee
 from batchmill.service.refusals import (
     invalid_value,
     is_plausible_id,
+    require_input,
     require_text,
     shorten,
 )
@@ -116,7 +116,7 @@ class Batches:
         limit is reached. A missing input file is not refused: the batch fails
         later.
         """
-        window = _check_spec(spec, self._rules)
+        window = check_spec(spec, self._rules)
         await self._check_input(caller, spec.input_file_id)
         if spec.endpoint != TEST_ENDPOINT:
             await self._limits.check(caller, self._clock.now())
@@ -139,12 +139,8 @@ class Batches:
 
     async def _check_input(self, caller: Caller, file_id: str) -> None:
         file = await self._files.get(caller.account, file_id) if is_plausible_id(file_id) else None
-        if file is not None and file.purpose is not Purpose.BATCH:
-            message = (
-                f"File '{shorten(file_id)}' has the purpose '{file.purpose}', "
-                "but the input of a batch must have the purpose 'batch'."
-            )
-            raise InvalidRequest(message, param="input_file_id", code="invalid_value")
+        if file is not None:
+            require_input(file)
 
     def _new_batch(self, caller: Caller, spec: BatchSpec, window: int) -> Batch:
         now = self._clock.now()
@@ -231,7 +227,7 @@ def unknown_batch(batch_id: str, param: str | None = None) -> NotFound:
     return NotFound(f"No batch found with id '{shorten(batch_id)}'.", param=param)
 
 
-def _check_spec(spec: BatchSpec, rules: Rules) -> int:
+def check_spec(spec: BatchSpec, rules: Rules) -> int:
     """Seconds of the completion window; raises InvalidRequest for what cannot be asked for."""
     require_text(spec.input_file_id, low=1, high=_MAX_FILE_ID_CHARS, param="input_file_id")
     supported = supported_endpoints(rules.catalog)

@@ -13,7 +13,7 @@ from typing import Final
 
 from batchmill.domain.catalog import ENDPOINTS, TEST_MODEL
 from batchmill.domain.demand import Demand, Tally
-from batchmill.domain.errors import InvalidRequest, NotFound
+from batchmill.domain.errors import NotFound
 from batchmill.domain.estimate import (
     SAMPLE_BYTES,
     SAMPLE_LINES,
@@ -27,7 +27,7 @@ from batchmill.domain.estimate import (
     has_output,
     with_price_faults,
 )
-from batchmill.domain.file import File, Purpose
+from batchmill.domain.file import File
 from batchmill.domain.limits import DAY, HOUR, Limits
 from batchmill.domain.lines import (
     CHAT,
@@ -40,12 +40,11 @@ from batchmill.domain.lines import (
 )
 from batchmill.domain.money import parse_amount
 from batchmill.ports import BlobMissing, Blobs, Clock, Store
-from batchmill.service.batches import BatchSpec, ProgressSource, Rules
-from batchmill.service.batches import _check_spec as check_spec
+from batchmill.service.batches import BatchSpec, ProgressSource, Rules, check_spec
 from batchmill.service.caller import Caller
 from batchmill.service.files import unknown_file
 from batchmill.service.models import supported_endpoints
-from batchmill.service.refusals import is_plausible_id, shorten
+from batchmill.service.refusals import is_plausible_id, require_input
 
 _AT_ONCE: Final = 2
 _MEAN_DAYS: Final = 30
@@ -122,12 +121,7 @@ class Estimates:
         file = await self._store.files.get(caller.account, file_id) if plausible else None
         if file is None or file.is_expired(self._clock.now()):
             raise _unknown_input(file_id)
-        if file.purpose is not Purpose.BATCH:
-            message = (
-                f"File '{shorten(file_id)}' has the purpose '{file.purpose}', "
-                "but the input of a batch must have the purpose 'batch'."
-            )
-            raise InvalidRequest(message, param="input_file_id", code="invalid_value")
+        require_input(file)
         return file
 
     async def _estimate(

@@ -7,6 +7,7 @@ caller wrote is quoted shortened, so that no message grows with its input.
 from collections.abc import Sequence
 
 from batchmill.domain.errors import InvalidRequest, QuotaExceeded, TooLarge
+from batchmill.domain.file import File, Purpose
 from batchmill.domain.limits import MB
 
 _QUOTED_CHARS = 100
@@ -25,6 +26,16 @@ def invalid_value(value: object, supported: Sequence[str], param: str) -> Invali
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])}, and {names[-1]}"
     message = f"Invalid value: '{shorten(value)}'. Supported values are: {listed}."
     return InvalidRequest(message, param=param, code="invalid_value")
+
+
+def require_input(file: File) -> None:
+    """Raise InvalidRequest unless the file may be the input of a batch."""
+    if file.purpose is not Purpose.BATCH:
+        message = (
+            f"File '{shorten(file.id)}' has the purpose '{file.purpose}', "
+            "but the input of a batch must have the purpose 'batch'."
+        )
+        raise InvalidRequest(message, param="input_file_id", code="invalid_value")
 
 
 def missing_parameter(param: str) -> InvalidRequest:

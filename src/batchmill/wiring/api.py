@@ -112,3 +112,7 @@ def _expose(metrics: HttpMetrics, paths: Paths) -> bytes:
 def _observe(metrics: HttpMetrics, served: Served) -> None:
     metrics.requests.labels(served.method, served.route, str(served.status)).inc()
     metrics.request_seconds.labels(served.route).observe(served.seconds)
+    metrics.received_bytes.labels(served.route).inc(served.received)
+    metrics.sent_bytes.labels(served.route).inc(served.sent)
+    if served.refused_by is not None:
+        metrics.rate_limited.labels(served.refused_by).inc()

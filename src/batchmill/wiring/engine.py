@@ -23,7 +23,7 @@ from batchmill.engine.prices import PriceBook
 from batchmill.engine.purse import Treasury
 from batchmill.engine.sweep import Sweeper
 from batchmill.engine.worker import LocalWorker
-from batchmill.ports import Clock, Target, Transport
+from batchmill.ports import Clock, Transport
 from batchmill.telemetry import EngineMetrics, engine_metrics, write_snapshot
 from batchmill.upstream.builtin import TestModel
 from batchmill.upstream.http import HttpTransport
@@ -31,8 +31,7 @@ from batchmill.upstream.smollm2 import SLOTS, SmolLm2, find_weights
 from batchmill.webhooks import Sender
 from batchmill.wiring.parts import Parts, Paths
 from batchmill.wiring.signs import write_progress
-
-ANY_MODEL = "*"
+from batchmill.wiring.upstreams import ANY_MODEL, make_target
 
 _TEST_SLOTS = 64
 _REPORT_SECONDS = 0.5
@@ -114,18 +113,6 @@ def _upstream(settings: UpstreamSettings, drop: frozenset[str]) -> Upstream:
         weight=settings.weight,
         model=settings.model,
         drop=drop,
-    )
-
-
-def make_target(settings: UpstreamSettings) -> Target:
-    """How to reach an upstream."""
-    key = settings.api_key
-    return Target(
-        settings.url,
-        api_key=key.get_secret_value() if key is not None else None,
-        connect_timeout=settings.connect_timeout,
-        request_timeout=settings.request_timeout,
-        max_answer_bytes=settings.max_answer_bytes,
     )
 
 
