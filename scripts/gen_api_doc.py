@@ -34,7 +34,7 @@ also served under `/compatible-mode/v1`. Every `GET` answers `HEAD` too. Every a
 operation may give (403, 421, 500) are left out of the tables below.
 """
 
-_EVERYWHERE = {"403", "421", "500"}
+_EVERYWHERE = {"401", "403", "421", "500"}
 
 
 def render() -> str:
@@ -57,8 +57,9 @@ def _inlined(spec: Json) -> Json:
     """The description with lists of allowed values where they are used, not as objects."""
     schemas = spec["components"]["schemas"]
     for name in [name for name, schema in schemas.items() if "properties" not in schema]:
-        schema = json.dumps(schemas.pop(name))
-        ref = json.dumps({"$ref": f"#/components/schemas/{name}"})
+        # Without its braces: a description may stand beside the reference.
+        schema = json.dumps(schemas.pop(name))[1:-1]
+        ref = json.dumps({"$ref": f"#/components/schemas/{name}"})[1:-1]
         spec = json.loads(json.dumps(spec).replace(ref, schema))
         schemas = spec["components"]["schemas"]
     return spec

@@ -11,16 +11,19 @@ from typing import Any
 
 from gen_marker import ROOT, fill, table, write
 
+from batchmill.api import docs, usage_samples
 from batchmill.api import faults as samples
 from batchmill.api.docs import EVERYWHERE, Sample
 from batchmill.api.errors import KINDS
 from batchmill.domain import faults
-from batchmill.domain.batch import LineError
+from batchmill.domain.batch import Halt, LineError
 from batchmill.domain.results import (
+    BUDGET_CODE,
     CANCELLED_CODE,
     CANCELLED_MESSAGE,
     EXPIRED_CODE,
     EXPIRED_MESSAGE,
+    HALT_MESSAGES,
     UPSTREAM_CODE,
 )
 from batchmill.engine.delivery import _UNDONE
@@ -46,6 +49,7 @@ _TOLD: dict[str, Any] = {
     "model": "gpt-0",
     "is_test_model": True,
     "is_chat": True,
+    "currencies": ("CNY", "USD"),
 }
 
 # What happens to the line after each fault: a kind that is new here has to be told of.
@@ -105,8 +109,9 @@ def _validation() -> str:
 
 def http_samples() -> list[Sample]:
     """Every error that an operation is described with, by status."""
-    found = [one for one in vars(samples).values() if isinstance(one, Sample)]
-    return sorted([*found, *EVERYWHERE], key=lambda one: one.status)
+    modules = (samples, usage_samples, docs)
+    found = {one for of in modules for one in vars(of).values() if isinstance(one, Sample)}
+    return sorted({*found, *EVERYWHERE}, key=lambda one: (one.status, one.name, one.message))
 
 
 def _http() -> str:
@@ -136,6 +141,11 @@ def _lines() -> str:
     rows = [
         [f"`{EXPIRED_CODE}`", "The deadline passed first.", EXPIRED_MESSAGE],
         [f"`{CANCELLED_CODE}`", "The batch was cancelled first.", CANCELLED_MESSAGE],
+        [
+            f"`{BUDGET_CODE}`",
+            "The budget or a monthly limit was reached first.",
+            HALT_MESSAGES[Halt.BUDGET],
+        ],
         [
             f"`{UPSTREAM_CODE}`",
             "The upstream gave no usable answer, however often it was asked.",

@@ -229,7 +229,7 @@ def _build(
         batches=Batches(
             store=store,
             clock=clock,
-            rules=Rules(catalog, limits, profile, PRICES),
+            rules=Rules(catalog, limits, profile, PRICES, private_hooks),
             wake=lambda: wakes.append(None),
             progress=progress.get,
         ),
@@ -241,7 +241,7 @@ def _build(
             store=store,
             blobs=blobs,
             clock=clock,
-            rules=Rules(catalog, limits, profile, PRICES),
+            rules=Rules(catalog, limits, profile, PRICES, private_hooks),
             progress=progress.get,
         ),
         webhooks=Webhooks(

@@ -168,10 +168,16 @@ def test_a_wrong_flag_is_refused_by_name(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.2", "example.org"])
-def test_without_keys_only_loopback_is_served(tmp_path: Path, host: str) -> None:
-    sentence = refusal(tmp_path, flags={"server.host": host})
-    assert sentence.startswith(f"server.host is '{host}' (flag --host), but without access keys ")
-    assert "127.0.0.1" in sentence
+def test_other_addresses_than_loopback_need_keys(host: str) -> None:
+    assert load_settings(file=None, env={}, flags={"server.host": host}).settings.needs_keys
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
+def test_on_loopback_keys_are_asked_for_where_the_operator_says_so(host: str) -> None:
+    flags: dict[str, object] = {"server.host": host}
+    assert not load_settings(file=None, env={}, flags=flags).settings.needs_keys
+    flags["server.require_keys"] = True
+    assert load_settings(file=None, env={}, flags=flags).settings.needs_keys
 
 
 def test_a_file_that_is_not_there_is_named() -> None:

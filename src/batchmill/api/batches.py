@@ -150,6 +150,8 @@ _CREATE: dict[str, Any] = operation(
         faults.STALLED,
         faults.KEY_REUSED,
         faults.TOO_MANY_BATCHES,
+        faults.LIMIT_REACHED,
+        faults.BAD_BUDGET,
         faults.DISK_FULL,
     ],
     body=json_body(wire.CreateBatch, samples.NEW_BATCH),

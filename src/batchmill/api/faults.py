@@ -122,6 +122,22 @@ TOO_MANY_BATCHES: Final = Sample(
     code="too_many_unfinished_batches",
     type="insufficient_quota",
 )
+LIMIT_REACHED: Final = Sample(
+    429,
+    "spending_limit_reached",
+    "The monthly limit of this workspace (500 USD) is reached: have it raised, or wait for the "
+    "next month.",
+    code="spending_limit_reached",
+    type="insufficient_quota",
+)
+BAD_BUDGET: Final = Sample(
+    400,
+    "bad_budget",
+    "Invalid 'batchmill.budget': expected an amount above zero such as '20.00', but got 'much' "
+    "instead.",
+    "batchmill.budget",
+    "invalid_value",
+)
 UPLOAD_UNKNOWN: Final = Sample(
     404,
     "upload_unknown",

@@ -173,21 +173,31 @@ def too_many_errors(left_out: int) -> LineError:
     return LineError("too_many_errors", f"{subject} that this list leaves out.")
 
 
+def mismatched_currency(currencies: Sequence[str]) -> LineError:
+    """The models of the file are priced in different currencies."""
+    message = (
+        f"The models of this file are priced in different currencies "
+        f"({', '.join(currencies)}): make a batch for each."
+    )
+    return LineError("mismatched_currency", message, "body.model")
+
+
+def model_not_priced(model: str) -> LineError:
+    """The batch has a budget, but nothing says what the model costs."""
+    message = (
+        f"The batch has a budget, but the model '{_shown(model)}' has no price: "
+        "create it without a budget, or have the operator add a price."
+    )
+    return LineError("model_not_priced", message, "body.model")
+
+
 def price_faults(
     currencies: Iterable[str], unpriced: Sequence[str], *, has_budget: bool
 ) -> tuple[LineError, ...]:
     """Why a file whose lines are good cannot be charged as it is asked for."""
     differing = sorted(set(currencies))
     if len(differing) > 1:
-        message = (
-            f"The models of this file are priced in different currencies "
-            f"({', '.join(differing)}): make a batch for each."
-        )
-        return (LineError("mismatched_currency", message, "body.model"),)
+        return (mismatched_currency(differing),)
     if has_budget and unpriced:
-        message = (
-            f"The batch has a budget, but the model '{unpriced[0]}' has no price: "
-            "create it without a budget, or have the operator add a price."
-        )
-        return (LineError("model_not_priced", message, "body.model"),)
+        return (model_not_priced(unpriced[0]),)
     return ()

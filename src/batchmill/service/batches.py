@@ -78,6 +78,7 @@ class Rules:
     limits: Limits
     profile: Profile
     prices: PriceTable = NO_PRICES
+    allow_private_callbacks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,9 @@ def check_spec(spec: BatchSpec, rules: Rules) -> int:
     window = parse_window(spec.completion_window, rules.profile, rules.limits)
     if window is None:
         raise _bad_window(spec.completion_window, rules)
-    check_metadata(spec.metadata or {}, rules.profile)
+    check_metadata(
+        spec.metadata or {}, rules.profile, allow_private=rules.allow_private_callbacks
+    )
     if spec.budget is not None and not parse_amount(spec.budget):
         message = (
             f"Invalid 'batchmill.budget': expected an amount above zero such as '20.00', "

@@ -72,6 +72,7 @@ def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Ser
         limits=limits,
         profile=settings.profile,
         prices=parts.prices,
+        allow_private_callbacks=settings.webhooks.allow_private,
     )
     store, blobs, clock = parts.store, parts.blobs, parts.clock
     return Services(
