@@ -305,3 +305,21 @@ def test_without_an_engine_there_is_nothing_to_merge(tmp_path: Path) -> None:
     assert read_snapshot(tmp_path / "engine.prom") == b""
     assert merge_expositions([http, b""]) == http
     assert merge_expositions([]) == b""
+
+
+class Unheard(io.StringIO):
+    """A pipe whose other end is closed."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_a_log_whose_reader_is_gone_stops_nobody() -> None:
+    stream = Unheard()
+    configure_logging("info", style="json", stream=stream)
+    get_logger().info(Fact.ENGINE_STARTED)
+    logging.getLogger("library").warning("unheard")
+    stream.__class__ = io.StringIO  # so that it can be closed without a word

@@ -52,11 +52,9 @@ def test_a_port_that_is_in_use(tmp_path: Path) -> None:
     assert f"127.0.0.1:{port}" in said
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_an_address_that_others_can_reach(host: str, tmp_path: Path) -> None:
-    said = refusal("--data-dir", tmp_path / "data", "--port", "0", "--host", host)
-    assert host in said
-    assert not (tmp_path / "data").exists()
+def test_an_address_that_is_not_this_machines(tmp_path: Path) -> None:
+    said = refusal("--data-dir", tmp_path / "data", "--port", "0", "--host", "192.0.2.1")
+    assert "192.0.2.1" in said
 
 
 def test_a_setting_that_does_not_exist(tmp_path: Path) -> None:

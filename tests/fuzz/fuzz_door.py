@@ -5,9 +5,8 @@ were, the path decoded, the body in one piece. Answers are whole when they come.
 """
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from http.client import responses as REASONS
+from http.client import responses
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -43,7 +42,7 @@ class _Door(HTTPAdapter):
             headers=HTTPHeaderDict(answer.headers),
             status=answer.status,
             version=11,
-            reason=REASONS.get(answer.status, ""),
+            reason=responses.get(answer.status, ""),
             preload_content=False,
             request_method=request.method,
         )
@@ -113,7 +112,7 @@ def _octets(value: bytes | str) -> bytes:
     return value if isinstance(value, bytes) else value.encode("latin-1")
 
 
-def _content(body: bytes | str | Iterable[bytes] | None) -> bytes:
+def _content(body: Any) -> bytes:
     if body is None:
         return b""
     if isinstance(body, str):

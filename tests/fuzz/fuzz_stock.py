@@ -6,13 +6,14 @@ something; a fuzzer that only guesses ids never gets behind a 404.
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
 from typing import Any, Final
 
 from api_house import CHAT, LINE, House, as_object
 from api_keys import WHO, bearer, new_account, new_key, new_workspace
+from schemathesis import Case
 from usage_rows import Row, write_rows
 
 from batchmill.domain.account import OPERATOR, Role
@@ -61,7 +62,7 @@ PLAIN: Final[Mapping[str, tuple[Any, ...]]] = {
     "completion_window": ("24h", "14d"),
     "purpose": ("batch",),
     "scope": ("workspace", "key", "account"),
-    "limit": ("20.00", "0"),
+    "budget": ("20.00", "0"),
     "bytes": (len(LINE),),
     "event_types": ("batch.completed",),
     "event_type": ("batch.completed",),
@@ -71,8 +72,13 @@ PLAIN: Final[Mapping[str, tuple[Any, ...]]] = {
     "end_time": ("2025-11", "1762000000"),
     "status": ("in_progress", "succeeded"),
     "create_after": ("20250306123000",),
+    "file": (LINE.decode(),),
+    "data": (LINE.decode(),),
     "group_by": ("model", "workspace", "none"),
 }
+
+AnyCase = Case[Any]
+Choose = Callable[[Sequence[Any]], Any]
 
 
 @dataclass
@@ -167,7 +173,7 @@ class Stock:
             id=self.learn("file", f"file-batch_output-{token_hex(12)}"),
             account=self.account,
             purpose=Purpose.BATCH_OUTPUT,
-            filename="o\u2028\"\r\n\u4e2d.jsonl",
+            filename='o\u2028"\r\n\u4e2d.jsonl',
             bytes=blob.bytes,
             digest=blob.digest,
             blob=blob.key,
@@ -241,3 +247,32 @@ async def stocked(house: House, name: str | None = None) -> Stock:
     stock = Stock(house, account, made.secret)
     await stock.fill()
     return stock
+
+
+KEEP: Final = object()
+LISTS: Final = {
+    "query": frozenset({"model", "workspace", "key", "batch", "status", "group_by"}),
+    "body": frozenset({"models", "event_types", "part_ids"}),
+    "path_parameters": frozenset[str](),
+}
+
+
+def put_known(case: AnyCase, known: Mapping[str, Sequence[Any]], choose: Choose) -> None:
+    """Put values that hit something in the place of some that were made up.
+
+    ``choose`` picks one of a sequence; ``KEEP`` leaves what is there. What is wrong on
+    purpose stays wrong: then only the path is made to lead somewhere.
+    """
+    is_wrong = case.meta is not None and case.meta.generation.mode.is_negative
+    for place in ("path_parameters",) if is_wrong else LISTS:
+        given = getattr(case, place)
+        if isinstance(given, dict):
+            names = sorted(given.keys() & known.keys())
+            chosen = {name: choose([KEEP, *known[name]]) for name in names}
+            changed = {
+                name: [value] if name in LISTS[place] else value
+                for name, value in chosen.items()
+                if value is not KEEP
+            }
+            if changed:
+                setattr(case, place, given | changed)  # so that the case notices

@@ -75,7 +75,7 @@ _LIST: dict[str, Any] = operation(
     "the operator's admins.",
     access=Access.ADMIN,
     success=[Success("The limits.", wire.CapList, {"limits": samples.CAPS})],
-    errors=[faults.ACCOUNT_UNKNOWN],
+    errors=[faults.BAD_ACCOUNT, faults.ACCOUNT_UNKNOWN],
 )
 _SET: dict[str, Any] = operation(
     "setCap",

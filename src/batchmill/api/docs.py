@@ -166,10 +166,12 @@ def _of_the_rate(rate: RateRule | None) -> Sequence[Sample]:
     return () if rate is None else (TOO_SOON,)
 
 
-def json_body(shape: type[BaseModel], example: Mapping[str, Any]) -> dict[str, Any]:
+def json_body(
+    shape: type[BaseModel], example: Mapping[str, Any], *, required: bool = True
+) -> dict[str, Any]:
     """A JSON request body."""
     media = {"schema": _ref(shape), "examples": {"body": _frozen(example)}}
-    return {"required": True, "content": {"application/json": media}}
+    return {"required": required, "content": {"application/json": media}}
 
 
 def form_body(
@@ -244,7 +246,7 @@ def _header(description: str) -> dict[str, Any]:
 
 def _success(one: Success) -> dict[str, Any]:
     examples = {name: _frozen(value) for name, value in (one.examples or {}).items()}
-    schema = {"type": "string"} if one.shape is None else _ref(one.shape)
+    schema = _unshaped(one.media_type) if one.shape is None else _ref(one.shape)
     response: dict[str, Any] = {"description": one.description}
     if one.examples is not None:
         response["content"] = {one.media_type: {"schema": schema, "examples": examples}}
@@ -255,6 +257,11 @@ def _success(one: Success) -> dict[str, Any]:
     if one.headers:
         response["headers"] = {name: _header(text) for name, text in one.headers.items()}
     return response
+
+
+def _unshaped(media_type: str) -> dict[str, str]:
+    """What an answer without a shape is: text, or an object that somebody else defines."""
+    return {"type": "object" if media_type == "application/json" else "string"}
 
 
 def _add_error(responses: dict[int | str, dict[str, Any]], sample: Sample) -> None:

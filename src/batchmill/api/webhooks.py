@@ -194,7 +194,9 @@ _ROTATE: dict[str, Any] = operation(
     access=Access.ADMIN,
     success=_WITH_SECRET,
     errors=[faults.WEBHOOK_UNKNOWN, *_BAD_BODY],
-    body=json_body(wire.RotateWebhookSecret, {"keep_old_secret_active_for_24_hours": True}),
+    body=json_body(
+        wire.RotateWebhookSecret, {"keep_old_secret_active_for_24_hours": True}, required=False
+    ),
 )
 _TEST: dict[str, Any] = operation(
     "testWebhookEndpoint",

@@ -212,8 +212,9 @@ class Supervisor:
         else:
             words = " ".join(f"{name}={value}" for name, value in told.items() if name != "event")
             line = f"{_timestamp()} [info     ] {event:<30} {words}"
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        with suppress(BrokenPipeError):  # whoever read the log is gone: that stops no server
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
 
 def _tell_settled(fd: int) -> None:

@@ -7,6 +7,7 @@ else takes ``get_logger()`` and writes ``log.info(Fact.…, field=value)``.
 import json
 import logging
 import sys
+from contextlib import suppress
 from typing import TextIO, cast
 
 import structlog
@@ -37,7 +38,7 @@ def configure_logging(level: str, *, style: str = "auto", stream: TextIO | None 
     structlog.configure(
         processors=_processors(out, as_text=style == "text" or (style == "auto" and out.isatty())),
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Outlet(out))),
         cache_logger_on_first_use=False,
     )
     # below a warning libraries tell what batchmill says itself, or nobody asks for
@@ -62,6 +63,21 @@ def _processors(out: TextIO, *, as_text: bool) -> list[Processor]:
         if as_text
         else structlog.processors.JSONRenderer(serializer=json.dumps),
     ]
+
+
+class _Outlet:
+    """A stream whose reader may be gone: whoever logs to a broken pipe goes on working."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(BrokenPipeError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(BrokenPipeError):
+            self._stream.flush()
 
 
 class _Libraries(logging.Handler):
