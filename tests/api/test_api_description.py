@@ -178,3 +178,20 @@ def test_query_parameters_are_described_with_their_ranges(tmp_path: Path) -> Non
         *("create_after", "create_before"),
     }
     assert (found["limit"]["minimum"], found["limit"]["maximum"]) == (1, 100)
+
+
+def test_the_description_is_described_as_the_object_that_it_is(tmp_path: Path) -> None:
+    found = operations(describe(tmp_path))["get /openapi.json"]
+    assert found["responses"]["200"]["content"]["application/json"]["schema"] == {"type": "object"}
+    text = operations(describe(tmp_path))["get /metrics"]["responses"]["200"]["content"]
+    assert text["text/plain"]["schema"] == {"type": "string"}
+
+
+def test_the_one_body_that_may_be_absent_is_described_so(tmp_path: Path) -> None:
+    bodies = {
+        name: described["requestBody"]["required"]
+        for name, described in operations(describe(tmp_path)).items()
+        if "requestBody" in described
+    }
+    rotation = "post /v1/webhook_endpoints/{webhook_endpoint_id}/rotate_secret"
+    assert [name for name, required in bodies.items() if not required] == [rotation]

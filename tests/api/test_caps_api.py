@@ -221,3 +221,14 @@ def test_an_alert_goes_out_once_a_month_with_its_event(tmp_path: Path) -> None:
             )
 
     run(main())
+
+
+def test_a_list_for_what_can_be_no_account_is_refused(tmp_path: Path) -> None:
+    """By an answer that the description has: the client of the house looks."""
+
+    async def main() -> None:
+        async with opened(tmp_path, []) as house:
+            answer = await house.client.get("/v1/admin/caps?account=%00")
+            assert (answer.status_code, fault(answer)["param"]) == (400, "account")
+
+    run(main())

@@ -21,6 +21,7 @@ from requests import Request, Session
 from schemathesis import APIOperation, CheckContext, CheckFunction, GenerationMode, Response
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
+from schemathesis.generation.stateful import APIStateMachine
 from schemathesis.specs.openapi.checks import (
     allow_header_conformance,
     content_type_conformance,
@@ -131,6 +132,20 @@ class Ground:
             headers=headers,
             checks=[*promises_of(case), errors_are_enveloped] if checks is None else checks,
         )
+
+    def chains(self) -> type[APIStateMachine]:
+        """Requests that follow from answers: what one made, the next reads, changes or deletes."""
+        linked: Any = self.operations["listFiles"].schema.as_state_machine()
+        ground = self
+
+        class Chain(linked):  # type: ignore[misc]
+            def call(self, case: AnyCase, **_: Any) -> Response:
+                return ground.ask(case)
+
+            def validate_response(self, *_: Any, **__: Any) -> None:
+                """Asking has held the answer to its promises."""
+
+        return Chain
 
     def put(
         self,

@@ -8,11 +8,13 @@ from fuzz_house import OPERATIONS, furnished
 from fuzz_stock import AnyCase, put_known
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
 from schemathesis.core.failures import FailureGroup
 
 # Mostly who gets far; the last two are held at the door.
 CALLERS = (*["operator"] * 6, *["admin"] * 2, "member", "nobody", "stranger")
 MANY, FEW = 60, 20
+CHAINS, LINKS = 40, 15
 
 
 def settled(examples: int) -> settings:
@@ -24,6 +26,7 @@ def settled(examples: int) -> settings:
         max_examples=examples,
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
+        stateful_step_count=LINKS,
     )
 
 
@@ -60,3 +63,9 @@ def test_whatever_is_sent_is_answered_as_described(tmp_path: Path, op: str) -> N
             ground.ask(case, data.draw(st.sampled_from(CALLERS)))
 
         ask()
+
+
+@pytest.mark.slow
+def test_no_chain_of_requests_surprises(tmp_path: Path) -> None:
+    with furnished(tmp_path, locked=True) as ground:
+        run_state_machine_as_test(ground.chains(), settings=settled(CHAINS))
