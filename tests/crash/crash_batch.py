@@ -73,6 +73,7 @@ class Trial:
     server: Server
     upstream: Upstream
     id: str = ""
+    window: str = "24h"
     evidence: list[Evidence] = field(default_factory=list)
 
     # --- making it ---
@@ -83,7 +84,7 @@ class Trial:
 
     def create(self, file_id: str) -> None:
         """Create the batch as a careful client does: again with the same key if need be."""
-        body = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": "24h"}
+        body = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": self.window}
         try:
             answer = self._post(body)
         except httpx2.TransportError:

@@ -210,6 +210,8 @@ def _configuration(upstream_url: str, prices: Path, engine: Mapping[str, object]
         [
             "[prices]",
             f"file = {json.dumps(str(prices))}",
+            "[limits]",
+            'completion_window_min = "1s"',
             "[engine]",
             *rows,
             "[[models]]",

@@ -47,6 +47,17 @@ class Upstream:
         goal = self.requests() + requests
         self.wait_until(lambda stats: stats.requests >= goal)
 
+    def hold_after(self, requests: int) -> None:
+        """Answer so many more requests, and then none until ``release``; return at that point."""
+
+        async def answer_and_hold() -> None:
+            goal = self._mock.stats.requests + requests
+            self._mock.release()
+            await self._mock.wait_until(lambda stats: stats.requests >= goal)
+            self._mock.hold()
+
+        self._await(answer_and_hold())
+
     def wait_until(self, holds: Callable[[Stats], bool]) -> None:
         self._await(self._mock.wait_until(holds))
 

@@ -43,6 +43,13 @@ def check_bill(trial: Trial, batch: Json) -> None:
     check_ledger(trial.server.data, batch, trial.parse(content))
 
 
+def run_a_while(trial: Trial, rng: random.Random) -> None:
+    """Some lines are answered, something is killed, some more are answered; then nothing moves."""
+    trial.upstream.hold_after(rng.randint(60, 150))
+    strike(trial.server, rng)
+    trial.upstream.hold_after(rng.randint(30, 90))
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_cancelled_batch_is_charged_exactly(
     seed: int, upstream: Upstream, tmp_path: Path
@@ -51,14 +58,26 @@ def test_a_cancelled_batch_is_charged_exactly(
     with serving(tmp_path, upstream.url, shard_lines=50, cancel_grace=0.1) as server:
         trial = Trial(f"cancel-{seed}", LINES, server, upstream)
         trial.submit()
-        upstream.wait_for_more(rng.randint(60, 150))
-        strike(server, rng)
-        upstream.wait_for_more(rng.randint(10, 60))
+        run_a_while(trial, rng)
         assert server.client.post(f"/batches/{trial.id}/cancel").status_code == 200
         strike(server, rng)
         batch = ended(trial)
         assert batch["status"] == "cancelled"
         assert 0 < batch["request_counts"]["completed"] < LINES
+        check_bill(trial, batch)
+        server.stop()
+
+
+@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.slow)])
+def test_an_expired_batch_is_charged_exactly(seed: int, upstream: Upstream, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    with serving(tmp_path, upstream.url, shard_lines=50) as server:
+        trial = Trial(f"expire-{seed}", LINES, server, upstream, window="30s")
+        trial.submit()
+        run_a_while(trial, rng)
+        batch = ended(trial)  # nothing is answered any more, so the deadline ends it
+        assert batch["status"] == "expired"
+        assert batch["request_counts"]["completed"] < LINES
         check_bill(trial, batch)
         server.stop()
 
@@ -69,10 +88,11 @@ def test_a_price_that_changes_in_the_middle_is_not_the_price_of_what_runs(
     with serving(tmp_path, upstream.url, shard_lines=50) as server:
         trial = Trial("reprice", LINES, server, upstream)
         trial.submit()
-        upstream.wait_for_more(120)
+        upstream.hold_after(120)
         server.prices.write_text(DEARER)
         server.kill_all()
         revive(server)
+        upstream.release()
         batch = trial.check()
         assert batch["request_counts"]["completed"] > 0
         server.stop()
