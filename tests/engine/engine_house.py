@@ -285,7 +285,8 @@ def settings_for(folder: Path, urls: Sequence[str], **options: Any) -> Settings:
             name="m", upstreams=tuple(UpstreamSettings(url=url, **per_upstream) for url in urls)
         )
     ]
-    top = {name: options.pop(name) for name in ("profile", "mixed_models") if name in options}
+    names = ("profile", "mixed_models", "models_any")
+    top = {name: options.pop(name) for name in names if name in options}
     limits = {name: options.pop(name) for name in ("max_line_bytes",) if name in options}
     engine = {"sync_interval": 0.001, "shard_lines": 10, "poll_interval": 1.0, **options}
     return Settings(
