@@ -270,7 +270,7 @@ def put_known(case: AnyCase, known: Mapping[str, Sequence[Any]], choose: Choose)
         given = getattr(case, place)
         if isinstance(given, dict):
             names = sorted(given.keys() & known.keys())
-            chosen = {name: choose([KEEP, *known[name] * MOSTLY]) for name in names}
+            chosen = {name: choose([KEEP, *(list(known[name]) * MOSTLY)]) for name in names}
             changed = {
                 name: [value] if name in LISTS[place] else value
                 for name, value in chosen.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from api_house import LINE
 from fuzz_house import OPERATIONS, Ground, Operation, errors_are_enveloped, furnished
 from fuzz_stock import AnyCase
 
@@ -61,6 +62,30 @@ VALUES: Final[tuple[bytes, ...]] = (
     b"-9223372036854775809",
     b"9" * 4_400,
     b"[" * 300 + b"]" * 300,
+)
+PARTS: Final = tuple(
+    b"--b\r\n" + part
+    for part in (
+        b"",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"a\r\n\r\n1",
+        b": b\r\n\r\n1",
+        b"content-disposition: form-data\r\n\r\n1",
+        b'content-disposition: form-data; name="purpose"\r\n\r\nbatch',
+        b'content-disposition: form-data; name="purpose"\r\n\r\n\xff\0',
+        b'content-disposition: form-data; name="\xff\0"\r\n\r\n\xff',
+        b'content-disposition: form-data; name="file"\r\n\r\n{}',
+        b'content-disposition: form-data; name="file"; filename=""\r\n\r\n{}',
+        b'content-disposition: form-data; name="file"; filename="\xff\0\x7f"\r\n\r\n{}',
+        b'content-disposition: form-data; name="data"; filename="' + b"n" * 5_000 + b'"\r\n\r\n{}',
+        b"content-disposition: form-data; name=file; filename*=utf-8''%ff%00%0d\r\n\r\n{}",
+        b"content-disposition: form-data; name=file; filename*=nothing'%\r\n\r\n{}",
+        b"content-disposition: " + b"a;" * 5_000 + b"\r\n\r\n1",
+        b"content-type: a\r\n" * 2_000 + b"\r\n1",
+        b'content-disposition: form-data; name="expires_after[seconds]"\r\n\r\n' + b"9" * 4_000,
+        b'content-disposition: form-data; name="expires_after[anchor]"\r\n\r\n' + b"a" * 5_000,
+    )
 )
 QUERY_VALUES: Final = (
     *("", "%00", "%ff", "%ed%a0%80", "%F0%9F%98%80", "%e2%80%ae", "%", "%2", "+", "%20", "-1", "0"),
@@ -169,6 +194,20 @@ def test_no_body_surprises(tmp_path: Path) -> None:
             case = aimed(ground, op)
             for content in odd_bodies(ground, op):
                 ground.put(case, content=content, headers={"content-type": "application/json"})
+
+
+@pytest.mark.slow
+def test_no_form_surprises(tmp_path: Path) -> None:
+    """Odd parts, alone and before a good file, under the boundary ``b``."""
+    sent = {"content-type": "multipart/form-data; boundary=b"}
+    with furnished(tmp_path, locked=True) as ground:
+        for op, name in (("createFile", b"file"), ("addUploadPart", b"data")):
+            case = aimed(ground, op)
+            file = b'--b\r\ncontent-disposition: form-data; name="%s"; filename="f"\r\n\r\n' % name
+            for part in (*BODIES, *PARTS):
+                for content in (part, b"%s\r\n%s%s\r\n--b--\r\n" % (part, file, LINE)):
+                    ground.put(case, content=content, headers=sent)
+                    ground.put(case, content=content + b"--b--", headers=sent)
 
 
 @pytest.mark.slow
