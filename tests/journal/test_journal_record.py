@@ -1,5 +1,7 @@
 """The bytes of a journal: what was whole is read, what was torn never was."""
 
+from zlib import crc32
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +12,20 @@ from batchmill.ports import Record
 count = st.integers(0, 2**40)
 usages = st.one_of(st.just(ZERO), st.builds(Usage, count, count, count, count))
 texts = st.binary(max_size=60).map(lambda data: data.replace(b"\n", b" "))
-records = st.builds(Record, st.integers(1, 10**6), st.booleans(), usages, texts)
+small = st.integers(0, 2**31)
+good = st.builds(
+    Record,
+    number=st.integers(1, 10**6),
+    ok=st.just(True),
+    usage=usages,
+    line=texts,
+    model=small,
+    thinks=st.booleans(),
+    millis=small,
+    rejections=small,
+)
+bad = st.builds(Record, number=st.integers(1, 10**6), ok=st.just(False), usage=usages, line=texts)
+records = st.one_of(good, bad)
 entries = st.lists(st.one_of(records, st.integers(1, 10**6)), max_size=12)
 
 
@@ -80,3 +95,8 @@ def test_nothing_behind_a_bad_line_is_read() -> None:
 @given(st.binary(max_size=120))
 def test_no_bytes_make_the_reader_raise(data: bytes) -> None:
     decode_lines(lines_of(data))
+
+
+def test_a_line_of_another_release_is_no_record() -> None:
+    text = b'o 12 3 4 0 0 {"a":1}'
+    assert decode_lines([b"%08x %s\n" % (crc32(text), text)]) == ([], [])

@@ -62,6 +62,8 @@ def _decode_record(line: bytes) -> Record:
     if int(line[:8], 16) != crc32(text):
         raise ValueError("torn")
     kind, number, model, millis, rejections, *used, rest = text.split(b" ", 9)
+    if len(used) != len(_NO_USAGE):
+        raise ValueError("not a record of this release")
     usage = ZERO if used == _NO_USAGE else Usage(*map(int, used))
     return Record(
         int(number),
