@@ -237,9 +237,7 @@ def check_spec(spec: BatchSpec, rules: Rules) -> int:
     window = parse_window(spec.completion_window, rules.profile, rules.limits)
     if window is None:
         raise _bad_window(spec.completion_window, rules)
-    check_metadata(
-        spec.metadata or {}, rules.profile, allow_private=rules.allow_private_callbacks
-    )
+    check_metadata(spec.metadata or {}, rules.profile, allow_private=rules.allow_private_callbacks)
     if spec.budget is not None and not parse_amount(spec.budget):
         message = (
             f"Invalid 'batchmill.budget': expected an amount above zero such as '20.00', "
