@@ -1,6 +1,6 @@
 """The ledger: written once with the shard, whatever comes late or twice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +17,10 @@ from batchmill.domain.shards import Shard
 from batchmill.domain.usage import Usage
 from batchmill.ports import BatchSpent, ShardTally, Store
 from batchmill.store import SqlStore
+from batchmill.store.money import prices_of
 from batchmill.store.tables import ledger, ledger_items, meters
 
+CAP = Cap("acme", Scope.ACCOUNT, "acme", "USD", 1)
 PAYER = Payer("acme", "ws_default", "key_1")
 
 
@@ -37,7 +39,7 @@ def told(shard: Shard, *entries: Entry, at: float = T0) -> ShardTally:
     return replace(a_tally(shard, 9, 1), entries=entries, at=at)
 
 
-async def rows(store: Store, table: Any) -> Sequence[Mapping[str, Any]]:
+async def rows(store: Store, table: Any) -> Sequence[Any]:
     assert isinstance(store, SqlStore)
     async with store._database.read() as connection:
         return [dict(row) for row in (await connection.execute(select(table))).mappings()]
@@ -152,3 +154,31 @@ async def test_sums_under_a_cap_count_its_own_scope_currency_and_time(store: Sto
         assert await store.ledger.spent(replace(cap, currency="CNY"), hour) == 0
         assert await store.ledger.spent(replace(cap, scope_id="other"), hour) == 0
         assert await store.ledger.spent_so_far(cap, hour + 3600) == 2 + half
+
+
+@with_store
+async def test_a_batch_that_broke_costs_nothing_and_its_entries_stand(store: Store) -> None:
+    """It has no output file: what was charged before is taken back by entries of their own."""
+    one, two, three = await running(store, 3)
+    await store.shards.close(told(one, an_entry(one, 10**18 + 1), an_entry(one, 3, "other")))
+    await store.shards.close(told(two, an_entry(two, 5)))
+    await store.shards.tally([told(three, an_entry(three, 7))])
+    before = await rows(store, ledger)
+    batch = await get(store, a_batch())
+    failed = replace(advance(batch, Event.BROKE, T0 + 7200), list_price=0, price=0)
+    assert await store.batches.move(batch, failed)
+    entries = await rows(store, ledger)
+    assert [row for row in entries if row["position"] >= 0] == before
+    taken_back = [row for row in entries if row["position"] < 0]
+    assert {row["model"]: row["at"] for row in taken_back} == {
+        "qwen-plus": T0 + 7200,
+        "other": T0 + 7200,
+    }
+    assert sum(row["calls"] for row in taken_back) == 0
+    assert await store.ledger.of_batch(batch.id) == BatchSpent()
+    assert await store.ledger.spent(CAP, T0 - 9 * 3600) == 0
+    items = await rows(store, ledger_items)
+    assert sum(row["tokens"] for row in items) == 0
+    assert [sum(pair) for pair in zip(*map(prices_of, items), strict=True)] == [0, 0]
+    assert (await get(store, batch)).price == 0
+    assert await rows(store, meters) == []

@@ -279,7 +279,10 @@ class Dispatcher:
         after = advance(run.batch, Event.BROKE, self._clock.now())
         message = f"The stored bytes of file {run.batch.input_file_id} are missing."
         broken = LineError("internal_error", message, "input_file_id")
-        await self._store.batches.move(run.batch, replace(after, errors=(broken,)))
+        free = replace(after, errors=(broken,), list_price=0, price=0)
+        async with self._treasury.steady:
+            if await self._store.batches.move(run.batch, free):
+                self._treasury.refund(run.batch.id)
 
     # --- handing out ---
 

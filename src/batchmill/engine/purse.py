@@ -146,6 +146,11 @@ class Treasury:
         for known in (self._batches, self._open, self._own, self._of):
             known.pop(batch_id, None)
 
+    def refund(self, batch_id: str) -> None:
+        """The batch has failed and costs nothing; call it holding ``steady``."""
+        self.forget(batch_id)
+        self._shared = {}  # summed anew from the ledger, which has taken back its entries
+
     async def refresh(self) -> None:
         """Read the caps again, begin a new month, send the alerts that are due."""
         month = month_of(self._clock.now())
@@ -185,7 +190,7 @@ class Treasury:
 
     async def _alert(self) -> None:
         for key, cap in self._rules.items():
-            spent = self._shared[key].spent
+            spent = self._shared[key].spent if key in self._shared else 0
             if cap.wants_alert(spent, self._month):
                 event = spending_event(cap, spent, self._clock.now())
                 if await self._caps.alert(cap, self._month, event):

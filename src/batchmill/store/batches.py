@@ -11,7 +11,7 @@ from sqlalchemy import Column, ColumnElement, Select, bindparam, func, insert, s
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batchmill.domain.account import Deed
-from batchmill.domain.batch import Batch
+from batchmill.domain.batch import Batch, Status
 from batchmill.domain.file import File
 from batchmill.domain.ledger import Entry
 from batchmill.domain.shards import Shard
@@ -28,7 +28,7 @@ from batchmill.store.audit import insert_deed
 from batchmill.store.batch_rows import batch_of, changed_columns, fold, new_row
 from batchmill.store.database import Database
 from batchmill.store.files import insert_files
-from batchmill.store.ledger import batch_prices, drop_meters, insert_entries
+from batchmill.store.ledger import batch_prices, credit_back, drop_meters, insert_entries
 from batchmill.store.money import MONEY_COLUMNS
 from batchmill.store.paging import beyond, by_creation, page_of, within
 from batchmill.store.shards import insert_shards
@@ -104,6 +104,8 @@ class SqlBatches:
             moved = await _swap(connection, before, after)
             if moved:
                 await insert_deed(connection, deed)
+                if after.status is Status.FAILED:
+                    await credit_back(connection, after.id, after.ended_at)
                 await _announce(connection, after)
         return moved
 

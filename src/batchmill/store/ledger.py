@@ -4,7 +4,7 @@ An entry of the ledger is inserted once, in the transaction that closes its
 shard, and never changed. A shard has either meters or entries, never both.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -13,7 +13,9 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
+    literal,
     select,
     union_all,
 )
@@ -24,11 +26,23 @@ from batchmill.domain.ledger import Entry
 from batchmill.domain.shards import ShardStatus
 from batchmill.ports import BatchSpent, ShardTally
 from batchmill.store.database import Database
-from batchmill.store.money import columns_of_prices, money_sums, prices_of
+from batchmill.store.money import MONEY_COLUMNS, columns_of_prices, money_sums, prices_of
 from batchmill.store.tables import ledger, ledger_items, meters, shards
 from batchmill.store.tokens import columns_of
 
 _HOUR = 3600
+# Where the entries stand that take back a batch's others; shards count from 0.
+CREDIT = -1
+
+_COUNTED = (
+    *("calls", "failures", "rejections", "millis"),
+    *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
+)
+_ENTRY_NAMES = (
+    *("batch_id", "model", "account", "workspace", "key_id"),
+    *("price_version", "currency"),
+)
+_ITEM_NAMES = ("batch_id", "model", "item")
 _COLUMNS = {Scope.ACCOUNT: "account", Scope.WORKSPACE: "workspace", Scope.KEY: "key_id"}
 
 _RUNNING_ATTEMPT = (
@@ -122,6 +136,37 @@ async def drop_meters(
     if position is not None:
         conditions.append(meters.c.position == position)
     await connection.execute(delete(meters).where(*conditions))
+
+
+async def credit_back(connection: AsyncConnection, batch_id: str, at: float) -> None:
+    """Take back whatever the batch was charged: it has no output file, so it costs nothing.
+
+    Entries are never changed; those at the position ``CREDIT`` bring their sums to zero.
+    """
+    await drop_meters(connection, batch_id)
+    when: dict[str, ColumnElement[Any]] = {
+        "at": literal(at),
+        "hour": literal(int(at // _HOUR)),
+    }
+    none: dict[str, ColumnElement[Any]] = {name: literal(0) for name in _COUNTED}
+    await _credit(connection, ledger, batch_id, _ENTRY_NAMES, {**when, **none})
+    tokens = {"tokens": -func.sum(ledger_items.c.tokens)}
+    await _credit(connection, ledger_items, batch_id, _ITEM_NAMES, tokens)
+
+
+async def _credit(
+    connection: AsyncConnection,
+    table: Table,
+    batch_id: str,
+    names: Sequence[str],
+    besides: Mapping[str, ColumnElement[Any]],
+) -> None:
+    """Insert a row for each group of the batch's rows with the same ``names``, owing it all."""
+    kept = [table.c[name] for name in names]
+    owed = {name: -func.sum(table.c[name]) for name in MONEY_COLUMNS}
+    values = {"position": literal(CREDIT), **owed, **besides}
+    sums = select(*kept, *values.values()).where(table.c.batch_id == batch_id).group_by(*kept)
+    await connection.execute(insert(table).from_select([*names, *values], sums))
 
 
 def batch_prices(batch_ids: Any) -> Any:
