@@ -232,11 +232,24 @@ class Desk:
         return record
 
 
+class Unlimited:
+    """Purses without a bottom."""
+
+    def note(self, batch_id: str, shard: int, price: int) -> None:
+        """Nothing is kept."""
+
+    def pay(self, batch_id: str, shard: int, price: int) -> None:
+        """Nothing is kept."""
+
+    def is_empty(self, batch_id: str) -> bool:
+        return False
+
+
 def a_desk(*, deadline: float = T0 + DAY, before: Settled | None = None, **shard: Any) -> Desk:
     terms = Terms(Payer("acme", OPERATOR_WORKSPACE))
     run = ShardRun(a_shard(**shard), "/v1/chat/completions", "files/x", deadline, terms)
     budget = Budget(1 << 30)
-    active = ActiveShard(run, before or Settled({}, frozenset()), budget)
+    active = ActiveShard(run, before or Settled({}, frozenset()), budget, Unlimited())
     segment = FakeSegment(active)
     active.segment = segment
     return Desk(active, segment, budget)

@@ -12,10 +12,11 @@ from store_cases import T0, a_batch, a_tally, get, planned, with_store
 from batchmill.domain.batch import Event, advance
 from batchmill.domain.caps import Cap, Scope
 from batchmill.domain.ledger import Charge, Entry, Payer
+from batchmill.domain.periods import LATEST
 from batchmill.domain.pricing import Item
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import Usage
-from batchmill.ports import BatchSpent, ShardTally, Store
+from batchmill.ports import BatchSpent, ShardTally, Store, UsageFilter
 from batchmill.store import SqlStore
 from batchmill.store.money import prices_of
 from batchmill.store.tables import ledger, ledger_items, meters
@@ -153,7 +154,9 @@ async def test_sums_under_a_cap_count_its_own_scope_currency_and_time(store: Sto
         assert await store.ledger.spent(cap, hour + 3600) == 0
         assert await store.ledger.spent(replace(cap, currency="CNY"), hour) == 0
         assert await store.ledger.spent(replace(cap, scope_id="other"), hour) == 0
-        assert await store.ledger.spent_so_far(cap, hour + 3600) == 2 + half
+        [spent] = await store.usage.spent(UsageFilter("acme", hour + 3600, LATEST))
+        assert cap.covers(Payer(spent.account, spent.workspace, spent.key))
+        assert spent.charged + spent.running == 2 + half
 
 
 @with_store

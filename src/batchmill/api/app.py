@@ -18,13 +18,14 @@ from batchmill.api.bodies import Patience
 from batchmill.api.caps import CapRoutes
 from batchmill.api.description import DescriptionRoutes
 from batchmill.api.docs import describe
-from batchmill.api.doorkeeper import Admit, admit_anyone
+from batchmill.api.doorkeeper import Admit
 from batchmill.api.errors import on_bad_query, on_domain_error, on_http_error
 from batchmill.api.estimates import EstimateRoutes
 from batchmill.api.files import FileRoutes
 from batchmill.api.gate import Gate, Observer
 from batchmill.api.health import HealthRoutes, Probes
 from batchmill.api.hosts import HostRule
+from batchmill.api.identity import Doorkeeper, identify_anyone
 from batchmill.api.models import ModelRoutes
 from batchmill.api.results import ResultRoutes
 from batchmill.api.uploads import UploadRoutes
@@ -69,7 +70,7 @@ class Door:
     allowed_hosts: tuple[str, ...] = ()
     patience: Patience = field(default_factory=Patience)
     observe: Observer = lambda _served: None
-    admit: Admit = admit_anyone
+    admit: Admit = field(default_factory=lambda: Doorkeeper(identify_anyone))
 
 
 def create_app(services: Services, probes: Probes, door: Door) -> FastAPI:

@@ -50,8 +50,3 @@ def caller_of(request: Request) -> Caller:
     """Who was let in; routes that are open to all have nobody to name."""
     caller: Caller = request.state.caller
     return caller
-
-
-async def admit_anyone(_request: Request, _access: Access, _rate: RateRule | None) -> Caller:
-    """A door without keys and without rates: whoever comes is the operator."""
-    return Caller()

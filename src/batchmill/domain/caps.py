@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from batchmill.domain.ledger import Payer
+
 
 class Scope(StrEnum):
     """What a monthly cap is set on."""
@@ -28,6 +30,15 @@ class Cap:
     limit: int
     alert_percent: int | None = None
     alerted_month: str | None = None
+
+    def covers(self, payer: Payer) -> bool:
+        """Whether what ``payer`` spends counts under this cap."""
+        ids = {
+            Scope.ACCOUNT: payer.account,
+            Scope.WORKSPACE: payer.workspace,
+            Scope.KEY: payer.key,
+        }
+        return payer.account == self.account and ids[self.scope] == self.scope_id
 
     def is_reached(self, spent: int) -> bool:
         """Whether nothing more may be sent."""

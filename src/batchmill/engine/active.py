@@ -13,7 +13,7 @@ from batchmill.domain.retry import Tries
 from batchmill.domain.usage import ZERO
 from batchmill.engine.budget import Budget
 from batchmill.engine.metering import Odometer, count, meters_of
-from batchmill.engine.purse import UNLIMITED, Purses
+from batchmill.engine.purse import Purses
 from batchmill.ports import Record, Segment, Settled, ShardRun, ShardTally
 from batchmill.telemetry import MoneyMetrics
 
@@ -60,9 +60,7 @@ class ActiveShard:
     flight.
     """
 
-    def __init__(
-        self, run: ShardRun, before: Settled, budget: Budget, purses: Purses = UNLIMITED
-    ) -> None:
+    def __init__(self, run: ShardRun, before: Settled, budget: Budget, purses: Purses) -> None:
         self.run = run
         self.batch_id = run.shard.batch_id
         self.deadline = run.deadline

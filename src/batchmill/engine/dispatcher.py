@@ -16,7 +16,6 @@ from typing import Any
 from batchmill.domain.allowance import Admission, Allowance
 from batchmill.domain.batch import Event, Halt, LineError, Status, advance
 from batchmill.domain.errors import StorageFull
-from batchmill.domain.ledger import Terms
 from batchmill.domain.schedule import Candidate, pick
 from batchmill.domain.shards import Shard, ShardStatus
 from batchmill.engine.batch_run import BatchRun
@@ -342,12 +341,13 @@ class Dispatcher:
         return room[model]
 
     def _shard_run(self, run: BatchRun, shard: Shard) -> ShardRun:
+        assert run.terms is not None  # noqa: S101 - loaded with the shards; none goes out unpriced
         return ShardRun(
             shard=shard,
             endpoint=run.batch.endpoint,
             input_blob=run.input_blob,
             deadline=run.batch.expires_at,
-            terms=run.terms or Terms(run.batch.payer),
+            terms=run.terms,
         )
 
     def _on_end(self, shard: Shard, end: ShardEnd) -> None:

@@ -36,23 +36,6 @@ class Purses(Protocol):
         ...
 
 
-class Unlimited:
-    """Purses without a bottom."""
-
-    def note(self, batch_id: str, shard: int, price: int) -> None:
-        """Nothing is kept."""
-
-    def pay(self, batch_id: str, shard: int, price: int) -> None:
-        """Nothing is kept."""
-
-    def is_empty(self, batch_id: str) -> bool:  # noqa: ARG002 - a part of the protocol
-        """Never."""
-        return False
-
-
-UNLIMITED: Purses = Unlimited()
-
-
 @dataclass(slots=True)
 class Purse:
     """One limit and what was spent under it, in units."""
@@ -198,11 +181,4 @@ class Treasury:
 
 
 def _is_under(batch: Batch, cap: Cap) -> bool:
-    if batch.currency != cap.currency:
-        return False
-    ids = {
-        Scope.ACCOUNT: batch.account,
-        Scope.WORKSPACE: batch.workspace,
-        Scope.KEY: batch.key_id,
-    }
-    return ids[cap.scope] == cap.scope_id
+    return batch.currency == cap.currency and cap.covers(batch.payer)

@@ -39,10 +39,6 @@ class LedgerStore(Protocol):
         """Units charged under a cap since a full hour, by closed shards alone."""
         ...
 
-    async def spent_so_far(self, cap: Cap, since: float) -> int:
-        """The same with what shards that are still open have used."""
-        ...
-
 
 class CapStore(Protocol):
     """Monthly caps, one per thing and currency."""

@@ -103,7 +103,7 @@ class Batches:
     ) -> None:
         self._rows = store.batches
         self._files = store.files
-        self._limits = SpendingLimits(caps=store.caps, ledger=store.ledger)
+        self._limits = SpendingLimits(caps=store.caps, usage=store.usage)
         self._clock = clock
         self._rules = rules
         self._wake = wake

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from batchmill.domain.account import OPERATOR, OPERATOR_WORKSPACE, Role
+from batchmill.domain.ledger import Payer
 
 ANYONE = "anyone"
 MACHINE = "machine"
@@ -22,6 +23,11 @@ class Caller:
     models: frozenset[str] | None = None
     is_default_workspace: bool = True
     actor: str = ANYONE
+
+    @property
+    def payer(self) -> Payer:
+        """Whose bill it goes on."""
+        return Payer(self.account, self.workspace, self.key_id)
 
     @property
     def is_operator(self) -> bool:

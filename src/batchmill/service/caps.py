@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from batchmill.domain.account import Deed
 from batchmill.domain.caps import Cap, Scope, month_of, month_start
 from batchmill.domain.errors import Forbidden, InvalidRequest, NotFound
+from batchmill.domain.ledger import Payer
 from batchmill.domain.money import parse_amount, text_of
 from batchmill.domain.periods import LATEST
 from batchmill.domain.pricing import NO_PRICES, PriceTable
@@ -53,11 +54,16 @@ class CapState:
     running: int = 0
 
     @property
+    def spent(self) -> int:
+        """All that counts under it, in units."""
+        return self.charged + self.running
+
+    @property
     def percent(self) -> float:
         """How much of the limit is used, in tenths rounded down; over 100 where it is passed."""
         if not self.cap.limit:
             return 100.0
-        return (self.charged + self.running) * _TENTHS // self.cap.limit / 10
+        return self.spent * _TENTHS // self.cap.limit / 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,7 @@ class Caps:
         rooms = workspace_scope(caller, ())
         spent = await self._spent(owner, rooms)
         caps = [cap for cap in await self._store.caps.list(owner) if await self._shows(cap, rooms)]
-        month = Month(month_of(self._clock.now()), caps=[_state(cap, spent) for cap in caps])
+        month = Month(month_of(self._clock.now()), caps=[state_of(cap, spent) for cap in caps])
         for one in spent:
             month.charged[one.currency] = month.charged.get(one.currency, 0) + one.charged
             month.running[one.currency] = month.running.get(one.currency, 0) + one.running
@@ -171,7 +177,7 @@ class Caps:
 
     async def _states(self, caps: Sequence[Cap], account: str | None) -> Sequence[CapState]:
         spent = await self._spent(account, ())
-        return [_state(cap, spent) for cap in caps]
+        return [state_of(cap, spent) for cap in caps]
 
     async def _spent(self, account: str | None, rooms: tuple[str, ...]) -> Sequence[Spent]:
         since = month_start(self._clock.now())
@@ -182,18 +188,14 @@ class Caps:
         return deed_of(caller, action, target, self._clock.now(), detail=detail)
 
 
-def _state(cap: Cap, spent: Sequence[Spent]) -> CapState:
-    counted = [one for one in spent if one.currency == cap.currency and _counts(cap, one)]
+def state_of(cap: Cap, spent: Sequence[Spent]) -> CapState:
+    """How a cap stands, given what was spent in its account this month."""
+    counted = [one for one in spent if one.currency == cap.currency and cap.covers(_payer(one))]
     return CapState(cap, sum(one.charged for one in counted), sum(one.running for one in counted))
 
 
-def _counts(cap: Cap, spent: Spent) -> bool:
-    whose = {
-        Scope.ACCOUNT: spent.account,
-        Scope.WORKSPACE: spent.workspace,
-        Scope.KEY: spent.key,
-    }
-    return spent.account == cap.account and whose[cap.scope] == cap.scope_id
+def _payer(spent: Spent) -> Payer:
+    return Payer(spent.account, spent.workspace, spent.key)
 
 
 def _told(cap: Cap) -> str:

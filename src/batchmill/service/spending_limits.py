@@ -3,37 +3,32 @@
 What runs already is ended by the engine; the same sums decide there.
 """
 
-from batchmill.domain.caps import Cap, Scope, month_start
+from batchmill.domain.caps import Cap, month_start
 from batchmill.domain.errors import QuotaExceeded
 from batchmill.domain.money import text_of
-from batchmill.ports import CapStore, LedgerStore
+from batchmill.domain.periods import LATEST
+from batchmill.ports import CapStore, UsageFilter, UsageStore
 from batchmill.service.caller import Caller
+from batchmill.service.caps import state_of
 
 
 class SpendingLimits:
     """Checks the caps that a caller spends under."""
 
-    def __init__(self, *, caps: CapStore, ledger: LedgerStore) -> None:
+    def __init__(self, *, caps: CapStore, usage: UsageStore) -> None:
         self._caps = caps
-        self._ledger = ledger
+        self._usage = usage
 
     async def check(self, caller: Caller, now: float) -> None:
         """Raise QuotaExceeded where a cap of the caller's is reached."""
-        for cap in await self._caps.list(caller.account):
-            if _is_over(caller, cap) and cap.is_reached(await self._spent(cap, now)):
+        every = await self._caps.list(caller.account)
+        over = [cap for cap in every if cap.covers(caller.payer)]
+        if not over:
+            return
+        spent = await self._usage.spent(UsageFilter(caller.account, month_start(now), LATEST))
+        for cap in over:
+            if cap.is_reached(state_of(cap, spent).spent):
                 raise _reached(cap)
-
-    async def _spent(self, cap: Cap, now: float) -> int:
-        return await self._ledger.spent_so_far(cap, month_start(now))
-
-
-def _is_over(caller: Caller, cap: Cap) -> bool:
-    ids = {
-        Scope.ACCOUNT: caller.account,
-        Scope.WORKSPACE: caller.workspace,
-        Scope.KEY: caller.key_id,
-    }
-    return ids[cap.scope] == cap.scope_id
 
 
 def _reached(cap: Cap) -> QuotaExceeded:

@@ -85,22 +85,14 @@ class SqlLedger:
 
     async def spent(self, cap: Cap, since: float) -> int:
         """Units charged under a cap since a full hour, by closed shards alone."""
-        return await self._sum(ledger, cap, since)
-
-    async def spent_so_far(self, cap: Cap, since: float) -> int:
-        """The same with what shards that are still open have used."""
-        open_price = await self._sum(meters, cap, 0.0)
-        return open_price + await self._sum(ledger, cap, since)
-
-    async def _sum(self, table: Table, cap: Cap, since: float) -> int:
         conditions: list[ColumnElement[bool]] = [
-            table.c.account == cap.account,
-            table.c[_COLUMNS[cap.scope]] == cap.scope_id,
-            table.c.currency == cap.currency,
-            table.c.hour >= int(since // _HOUR),
+            ledger.c.account == cap.account,
+            ledger.c[_COLUMNS[cap.scope]] == cap.scope_id,
+            ledger.c.currency == cap.currency,
+            ledger.c.hour >= int(since // _HOUR),
         ]
         async with self._database.read() as connection:
-            summed = await connection.execute(select(*money_sums(table)).where(*conditions))
+            summed = await connection.execute(select(*money_sums(ledger)).where(*conditions))
             return prices_of(summed.mappings().one())[1]
 
 
