@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import bulk, efficiency, end_to_end, report
+from bench import bulk, console, efficiency, end_to_end, report
 
 RESULTS = Path(__file__).with_name("results.md")
 IN_FLIGHT = (256, 512)
+CROWD = 10_000
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,11 @@ class Size:
     lines: int
     engine_lines: int
     megabytes: int
+    looks: int
 
 
-FULL = Size(rounds=3, lines=20_000, engine_lines=10_000, megabytes=500)
-QUICK = Size(rounds=1, lines=5_000, engine_lines=2_560, megabytes=100)
+FULL = Size(rounds=3, lines=20_000, engine_lines=10_000, megabytes=500, looks=15)
+QUICK = Size(rounds=1, lines=5_000, engine_lines=2_560, megabytes=100, looks=5)
 
 
 def main() -> None:
@@ -33,6 +35,7 @@ def main() -> None:
         "end-to-end": _end_to_end,
         "efficiency": _efficiency,
         "bulk": _bulk,
+        "console": _console,
     }
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller and rougher")
@@ -83,6 +86,11 @@ def _efficiency(folder: Path, size: Size) -> str:
 def _bulk(folder: Path, size: Size) -> str:
     speeds = bulk.measure(folder, megabytes=size.megabytes, rounds=size.rounds)
     return f"## A file of {size.megabytes} MB\n\n{report.bulk(speeds)}"
+
+
+def _console(folder: Path, size: Size) -> str:
+    sights = console.measure(folder, rows=CROWD, rounds=size.looks)
+    return f"## The console with {CROWD:,} batches and files\n\n{report.console(sights)}"
 
 
 if __name__ == "__main__":

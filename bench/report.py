@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.bulk import Speed
+from bench.console import Sight
 from bench.efficiency import Efficiency
 from bench.end_to_end import BATCHMILL, TRANSPORT, WRK, Standing
 
@@ -81,6 +82,13 @@ def bulk(speeds: Sequence[Speed]) -> str:
         ]
         for one in speeds
     ]
+    return table(heads, rows)
+
+
+def console(sights: Sequence[Sight]) -> str:
+    """One row a view."""
+    heads = ["", "first row, ms", "answer, ms"]
+    rows = [[one.what, f"{one.first_row:.0f}", f"{one.answer:.0f}"] for one in sights]
     return table(heads, rows)
 
 

@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 
 PAGE = ROOT / "docs" / "licences.md"
 LOCK = ROOT / "requirements.lock"
+VENDOR = ROOT / "src" / "batchmill" / "console" / "static" / "vendor"
 MODEL_LOCK = ROOT / "requirements-model.lock"
 
 # What may be used in and shipped beside software under Apache-2.0; MPL-2.0 as a library only.
@@ -55,13 +56,19 @@ _SPELLINGS = {
 
 _PINNED = re.compile(r"^([A-Za-z0-9_.-]+)==([^ ;\\]+)(?: *; *([^\\]+?))? *\\?$", re.MULTILINE)
 
+_VENDORED = re.compile(r"^\| \S+\.\w+ \| (\S+) \| (\S+) \| (\S+) \| [0-9a-f]{64} \|$", re.MULTILINE)
+
+SHIPPED = """\
+These are the only files of others that batchmill ships, unchanged, each with its licence, so that
+a browser asks no other host for anything."""
+
 INTRODUCTION = """\
 # Licences
 
 <!-- Written by scripts/gen_licences.py. -->
 
-batchmill is under [Apache-2.0](../LICENSE). It ships none of the packages below: pip fetches
-them. Each may be used with, and shipped beside, software under Apache-2.0.
+batchmill is under [Apache-2.0](../LICENSE). pip fetches the packages below; only those of the last
+table are shipped with it. Each may be used with, and shipped beside, software under Apache-2.0.
 """
 
 
@@ -82,6 +89,7 @@ def render() -> str:
             INTRODUCTION,
             f"## What batchmill needs\n\n{_table(needed)}\n",
             f"## The optional built-in model\n\n{_table(model)}\n",
+            f"## Inside the console's pages\n\n{SHIPPED}\n\n{_table(read_vendored())}\n",
         ]
     )
 
@@ -98,6 +106,13 @@ def read_packages(lock: Path) -> list[Package]:
     if missing:
         raise LookupError(f"not installed: {', '.join(sorted(missing))}; run ./scripts/install")
     return [Package(name, pinned[name], read_licences(told[name])) for name in sorted(pinned)]
+
+
+def read_vendored() -> list[Package]:
+    """The packages whose files the console ships, by the table that stands beside them."""
+    rows = _VENDORED.findall((VENDOR / "README.md").read_text(encoding="utf-8"))
+    found = {name: Package(name, version, (licence,)) for name, version, licence in rows}
+    return [found[name] for name in sorted(found)]
 
 
 def _ask(names: list[str]) -> dict[str, str]:

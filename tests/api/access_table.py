@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from api_house import CHAT, LINE
 
-from batchmill.api.doorkeeper import Access
+from batchmill.door.access import Access
 
 OPEN, READ, WRITE = Access.OPEN, Access.READ, Access.WRITE
 ADMIN, OPERATOR, OPERATOR_READ = Access.ADMIN, Access.OPERATOR, Access.OPERATOR_READ

@@ -18,7 +18,7 @@ import httpx2
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
-from batchmill.api.app import Door, Services, create_app
+from batchmill.api.app import Door, create_app
 from batchmill.api.docs import describe
 from batchmill.api.health import Probes
 from batchmill.blobs import LocalBlobs
@@ -30,10 +30,16 @@ from batchmill.ports import Progress, Record, Settled
 from batchmill.service.accounting import make_accounting
 from batchmill.service.administration import make_administration
 from batchmill.service.batches import Batches, Rules
+from batchmill.service.course import Course
+from batchmill.service.error_groups import ErrorGroups
 from batchmill.service.estimates import Estimates
 from batchmill.service.files import Files
+from batchmill.service.lines import Lines
+from batchmill.service.model_board import Backing, ModelBoard, Offer, Seat, UpstreamFigures
 from batchmill.service.models import Models
+from batchmill.service.reruns import Reruns
 from batchmill.service.results import Results
+from batchmill.service.services import Services
 from batchmill.service.uploads import Uploads
 from batchmill.service.webhooks import Webhooks
 from batchmill.store import SqlStore, open_store
@@ -54,6 +60,7 @@ CATALOG = Catalog(
         TEST_MODEL: frozenset({TEST_ENDPOINT}),
     }
 )
+BACKINGS = {"qwen-plus": Backing((Seat("http://10.0.0.5:8000/v1", "10.0.0.5:8000"),))}
 PRICES = PriceTable("1", (ModelPrice("qwen-plus", "USD", (Tier(Decimal("0.4"), Decimal("1.2")),)),))
 
 
@@ -97,6 +104,7 @@ class House:
     """Everything a test wants to look at or to turn."""
 
     app: FastAPI
+    services: Services
     client: httpx2.AsyncClient
     store: SqlStore
     blobs: LocalBlobs
@@ -105,6 +113,7 @@ class House:
     root: Path
     wakes: list[None] = field(default_factory=list)
     progress: dict[str, Progress] = field(default_factory=dict)
+    figures: dict[tuple[str, str], UpstreamFigures] = field(default_factory=dict)
     engine: list[bool] = field(default_factory=lambda: [True])
     logged: list[Any] = field(default_factory=list)
 
@@ -222,9 +231,11 @@ def _build(
     blobs, clock, journal = LocalBlobs(root / "blobs"), HandClock(), HandJournal()
     wakes: list[None] = []
     progress: dict[str, Progress] = {}
+    figures: dict[tuple[str, str], UpstreamFigures] = {}
     engine = [True]
+    files = Files(store=store.files, blobs=blobs, clock=clock, limits=limits)
     services = Services(
-        files=Files(store=store.files, blobs=blobs, clock=clock, limits=limits),
+        files=files,
         uploads=Uploads(store=store, blobs=blobs, clock=clock, limits=limits),
         batches=Batches(
             store=store,
@@ -234,7 +245,18 @@ def _build(
             progress=progress.get,
         ),
         results=Results(store=store, blobs=blobs, journal=journal, limits=limits),
+        lines=Lines(store=store, blobs=blobs, journal=journal, clock=clock),
+        error_groups=ErrorGroups(store=store, blobs=blobs, journal=journal, clock=clock),
+        reruns=Reruns(store=store, blobs=blobs, clock=clock, files=files, limits=limits),
+        course=Course(store=store),
         models=Models(catalog, created=NOON),
+        board=ModelBoard(
+            offer=Offer(catalog, PRICES, BACKINGS),
+            batches=store.batches,
+            clock=clock,
+            figures=lambda: figures if engine[0] else None,
+            progress=progress.get,
+        ),
         admin=make_administration(store, clock),
         accounting=make_accounting(store, clock, PRICES),
         estimates=Estimates(
@@ -255,6 +277,7 @@ def _build(
     app = create_app(services, probes, Door(limits=limits, **door))
     return House(
         app=app,
+        services=services,
         client=client_of(app),
         store=store,
         blobs=blobs,
@@ -263,6 +286,7 @@ def _build(
         root=root,
         wakes=wakes,
         progress=progress,
+        figures=figures,
         engine=engine,
     )
 

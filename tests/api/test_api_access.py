@@ -16,7 +16,6 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from batchmill.api.app import BASES
-from batchmill.api.doorkeeper import Access
 from batchmill.domain.account import KEY_ENTROPY, OPERATOR, Role, make_secret
 from batchmill.domain.rates import RateRule
 from batchmill.domain.webhook import (
@@ -25,6 +24,7 @@ from batchmill.domain.webhook import (
     WebhookEndpoint,
     make_webhook_secret,
 )
+from batchmill.door.access import Access
 from batchmill.service.deeds import deed_of
 
 EVERYTHING = ("file", "batch", "workspace", "key", "cap", "hook", "delivery")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from batchmill.api.ranges import Unsatisfiable, wanted_span
 from batchmill.domain.limits import MB
+from batchmill.door.ranges import Unsatisfiable, wanted_span
 from batchmill.ports import BlobMissing
 
 CONTENT = b'{"n":"0123456789"}\n'

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from batchmill.api.bodies import Patience
 from batchmill.api.multipart import MAX_FIELD_BYTES, MAX_PARTS, OVERHEAD_BYTES
 from batchmill.domain.limits import Limits
+from batchmill.door.bodies import Patience
 
 KIND = {"content-type": "multipart/form-data; boundary=edge"}
 PURPOSE = b'--edge\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'

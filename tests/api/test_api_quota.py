@@ -10,9 +10,9 @@ import pytest
 from api_house import LINE, House, as_object, fault, open_house, run
 from starlette.types import Message
 
-from batchmill.api.bodies import Patience
 from batchmill.domain.errors import StorageFull
 from batchmill.domain.limits import MB, Limits
+from batchmill.door.bodies import Patience
 from batchmill.ports import Quota, QuotaReached, Reservation
 
 KIND = {"content-type": "multipart/form-data; boundary=edge"}

@@ -9,9 +9,9 @@ from api_house import House, open_house
 from starlette.requests import Request
 from usage_rows import DAY, HOUR, NOV, Row, write_names, write_rows
 
-from batchmill.api.doorkeeper import Access
 from batchmill.domain.account import Role
 from batchmill.domain.rates import RateRule
+from batchmill.door.access import Access
 from batchmill.service.caller import Caller
 
 NOW = NOV + 20 * DAY + 12 * HOUR

@@ -201,6 +201,7 @@ def test_a_body_may_have_more() -> None:
         ((), b"1,a\n1,b\n", "Row 2 has the same id as row 1"),
         ((), "1,你好\n".encode("gbk"), "not valid utf-8"),
         (("--encoding", "klingon"), b"", "no encoding 'klingon'"),
+        (("--encoding", "utf-16"), b"1,a\n", "not valid text of its encoding"),
         (("--delimiter", ",,"), b"", "--delimiter is one character"),
         (("--body", "[]"), b"", "--body takes a JSON object"),
         (("--body", "{"), b"", "--body takes a JSON object"),

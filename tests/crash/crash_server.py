@@ -90,7 +90,7 @@ class Server:
         processes = self.processes()
         for process in processes:
             _kill(process)
-        return not processes
+        return not processes and not is_any_unreadable()
 
     def _forget(self) -> int | None:
         """Reap the process that ``start`` made, and let go of its pipe."""
@@ -177,6 +177,18 @@ def find_marked(mark: str) -> Iterator[psutil.Process]:
                 yield process
         except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
             continue
+
+
+def is_any_unreadable() -> bool:
+    """Whether some Python is just being started: for a moment nobody can read its environment."""
+    interpreter = str(Path(sys.executable).resolve())
+    for process in psutil.process_iter():
+        try:
+            if not process.environ() and process.exe() == interpreter and _is_alive(process):
+                return True
+        except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+            continue
+    return False
 
 
 def _is_alive(process: psutil.Process) -> bool:

@@ -45,6 +45,12 @@ def test_licences_are_read(licences: dict[str, Any], told: str, found: tuple[str
     assert licences["read_licences"](told) == found
 
 
+def test_every_licence_of_what_the_console_ships_is_allowed(licences: dict[str, Any]) -> None:
+    vendored = licences["read_vendored"]()
+    assert {one.name for one in vendored} == {"htmx.org", "idiomorph", "uplot"}
+    assert {licence for one in vendored for licence in one.licences} <= licences["ALLOWED"]
+
+
 def test_copyleft_is_not_allowed(licences: dict[str, Any]) -> None:
     """The list has no licence that asks for more than a notice."""
     assert not {name for name in licences["ALLOWED"] if "GPL" in name or "SSPL" in name}

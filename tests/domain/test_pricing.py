@@ -145,7 +145,9 @@ def metered(table: PriceTable, lines: list[tuple[Usage, bool, bool]]) -> Entry:
     terms = Terms(Payer("a", "w"), "v", {"plus": tariff_of(table)})
     meter = terms.meter("batch_1", 0, "plus")
     for usage, ok, asked in lines:
-        meter.add(usage, ok=ok, thinks=is_thinking(usage, asked=asked), millis=2, rejections=1)
+        meter.add(
+            usage, ok=ok, thinks=is_thinking(usage, asked=asked), millis=2, rejections=1, retries=3
+        )
     entry = meter.read()
     assert meter.price() == entry.price
     return entry
@@ -164,6 +166,7 @@ def test_an_entry_is_the_sum_over_its_successful_lines_to_the_last_digit(
     assert entry.price == sum(tariff.line_price(usage, thinks=thinks) for usage, thinks in good)
     assert (entry.calls, entry.failures) == (len(lines), len(lines) - len(good))
     assert (entry.millis, entry.rejections) == (2 * len(lines), len(lines))
+    assert entry.retries == 3 * len(lines)
 
 
 @given(tables(), LINES)

@@ -140,6 +140,7 @@ def test_rejections_are_waited_out_and_cost_no_attempt() -> None:
     desk, transport, rests = run_one(list(script))
     assert desk.record.ok
     assert len(transport.sent) == 6
+    assert (desk.record.retries, desk.record.rejections) == (5, 3)
     assert rests[0] == 30.0 + 0.5
     assert rests[1] == 20.0 + 1.0
 
@@ -147,6 +148,7 @@ def test_rejections_are_waited_out_and_cost_no_attempt() -> None:
 def test_too_many_rejections_settle_the_line_with_the_last_one() -> None:
     desk, transport, _ = run_one([reply(429)] * 20)
     assert len(transport.sent) == 5
+    assert desk.record.retries == 4
     assert line_of(desk)["response"]["status_code"] == 429  # type: ignore[index]
 
 

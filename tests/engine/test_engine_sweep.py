@@ -9,6 +9,7 @@ from engine_house import FULL, PLENTY, House, open_house, some_lines
 
 from batchmill.domain.batch import Event, advance
 from batchmill.domain.file import Purpose, Upload, UploadPart, UploadStatus
+from batchmill.domain.rates import LONGEST_SECONDS, Rate, RateRule
 from batchmill.domain.shards import Shard
 from batchmill.engine.sweep import Sweeper
 from batchmill.ports import BlobMissing, Quota, Reservation
@@ -107,6 +108,20 @@ def test_room_of_killed_uploads_goes_and_that_of_living_ones_stays(tmp_path: Pat
             await sweeper(house).sweep()
             assert await house.rows.files.drop_stale(T0 + 600.0) == 0
             assert await house.rows.files.drop_stale(T0 + 600.5) == 1
+
+    asyncio.run(main())
+
+
+def test_what_was_counted_for_rates_goes_once_no_rate_looks_back_as_far(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_house(tmp_path, URL, start=False) as house:
+            rates = house.rows.rates
+            for at in (T0, T0 + 1.0):
+                await rates.admit("gone", RateRule.SIGN_IN, Rate(9, 1.0), at)
+            house.clock.advance(LONGEST_SECONDS + 1.0)
+            await sweeper(house).sweep()
+            assert await rates.forget(T0 + 1.0) == 0
+            assert await rates.forget(T0 + 1.1) == 1
 
     asyncio.run(main())
 

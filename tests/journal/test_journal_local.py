@@ -189,6 +189,16 @@ async def test_drop_removes_a_batch_and_held_tells_which_there_are(
     await journal.drop(BATCH)
 
 
+@with_journal
+async def test_a_segment_that_is_dropped_while_it_is_read_is_as_if_it_was_never_there(
+    journal: LocalJournal, root: Path
+) -> None:
+    await written(journal, a_shard(), [a_record(1)])
+    path = segment_path(root, a_shard(attempt=2))
+    path.symlink_to(root / "gone")  # it is listed, and cannot be opened
+    assert set((await journal.read(BATCH, 0)).records) == {1}
+
+
 def test_a_new_journal_reads_what_an_old_one_left(tmp_path: Path) -> None:
     async def write() -> None:
         async with open_journal(tmp_path) as journal:

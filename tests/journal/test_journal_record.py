@@ -23,6 +23,7 @@ good = st.builds(
     thinks=st.booleans(),
     millis=small,
     rejections=small,
+    retries=small,
 )
 bad = st.builds(Record, number=st.integers(1, 10**6), ok=st.just(False), usage=usages, line=texts)
 records = st.one_of(good, bad)

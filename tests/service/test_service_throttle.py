@@ -7,7 +7,7 @@ import pytest
 from batchmill.domain.errors import RateLimited
 from batchmill.domain.rates import Rate, RateRule, Ruling, judge_rate
 from batchmill.service.caller import Caller
-from batchmill.service.throttle import Throttle
+from batchmill.service.throttle import MOST_SHUT, Throttle
 
 CALLER = Caller()
 RULE = RateRule.FILE_UPLOAD
@@ -43,6 +43,9 @@ class Tally:
         if ruled.is_admitted:
             times.append(now)
         return ruled
+
+    async def forget(self, before: float) -> int:
+        raise NotImplementedError
 
 
 def house(limit: int = 2, seconds: float = 10.0) -> tuple[Throttle, Tally, HandClock]:
@@ -107,5 +110,63 @@ def test_a_clock_that_was_set_back_opens_the_door() -> None:
         clock.time -= 500.0
         tally.admitted.clear()
         assert await throttle.admit(CALLER, RULE) is not None
+
+    asyncio.run(main())
+
+
+def test_a_name_is_counted_like_an_account() -> None:
+    async def main() -> None:
+        throttle, tally, clock = house(limit=1)
+        assert await throttle.admit_name("192.0.2.1", RULE) is not None
+        with pytest.raises(RateLimited):
+            await throttle.admit_name("192.0.2.1", RULE)
+        assert await throttle.admit_name("192.0.2.2", RULE) is not None
+        assert await throttle.admit_name("192.0.2.1", RateRule.BATCH_LIST) is None
+        clock.time += 10.0
+        assert await throttle.admit_name("192.0.2.1", RULE) is not None
+        assert set(tally.admitted) == {("192.0.2.1", RULE), ("192.0.2.2", RULE)}
+
+    asyncio.run(main())
+
+
+def test_a_caller_goes_by_the_name_of_the_account() -> None:
+    async def main() -> None:
+        throttle, tally, _ = house(limit=1)
+        await throttle.admit(Caller(account="acme", workspace="ws_9"), RULE)
+        assert set(tally.admitted) == {("acme", RULE)}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("count", [MOST_SHUT, MOST_SHUT + 1])
+def test_names_without_end_do_not_fill_the_memory(count: int) -> None:
+    """What is forgotten is only that the store need not be asked."""
+
+    async def main() -> None:
+        throttle, tally, _ = house(limit=1)
+        for n in range(count):
+            await throttle.admit_name(str(n), RULE)
+            with pytest.raises(RateLimited):
+                await throttle.admit_name(str(n), RULE)
+        assert len(throttle._shut) == (count if count <= MOST_SHUT else 1)
+        asked = tally.asked
+        for name in ("0", str(count - 1)):
+            with pytest.raises(RateLimited):
+                await throttle.admit_name(name, RULE)
+        assert tally.asked - asked == (0 if count <= MOST_SHUT else 1)
+
+    asyncio.run(main())
+
+
+def test_doors_that_are_open_again_are_forgotten_first() -> None:
+    async def main() -> None:
+        throttle, _, clock = house(limit=1)
+        for n in range(MOST_SHUT + 1):
+            if n == MOST_SHUT - 1:
+                clock.time += 10.0
+            await throttle.admit_name(str(n), RULE)
+            with pytest.raises(RateLimited):
+                await throttle.admit_name(str(n), RULE)
+        assert len(throttle._shut) == 2
 
     asyncio.run(main())

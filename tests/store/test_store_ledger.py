@@ -32,7 +32,7 @@ def an_entry(shard: Shard, price: int = 7, model: str = "qwen-plus", calls: int 
         Charge(Item.OUTPUT, 20, 10**12, 5 * 10**11),
     )
     return Entry(
-        shard.batch_id, shard.index, model, PAYER, "v1", "USD", calls, 1, 2, 99, usage, charges
+        shard.batch_id, shard.index, model, PAYER, "v1", "USD", calls, 1, 2, 4, 99, usage, charges
     )
 
 

@@ -15,12 +15,15 @@ from batchmill.store import SqlStore, open_store
 from batchmill.store.batch_rows import new_row
 from batchmill.store.batches import list_statement as batch_list
 from batchmill.store.batches import with_sums
+from batchmill.store.file_uses import uses_statement
 from batchmill.store.files import insert_files
 from batchmill.store.files import list_statement as file_list
 from batchmill.store.shards import insert_shards
 from batchmill.store.tables import UNFINISHED, batches
 
 COUNT = 10_000
+ONES = 1_111
+"""How many numbers below it begin with a one."""
 
 
 async def plan_of(store: SqlStore, statement: ClauseElement) -> list[str]:
@@ -43,12 +46,21 @@ BATCH_LISTS: dict[str, BatchQuery] = {
     "by name": BatchQuery(20, name_contains="x"),
     "by status": BatchQuery(20, statuses=(Status.FAILED, Status.COMPLETED), created_after=T0),
     "by input": BatchQuery(20, input_file_ids=("file-batch-1", "file-batch-2")),
+    "by a part of the name or id": BatchQuery(20, search="x", created_after=T0),
+    "of a workspace": BatchQuery(20, workspaces=("ws_1",), created_after=T0),
+    "of workspaces and models": BatchQuery(20, workspaces=("ws_1", "ws_2"), models=("a", "b")),
+    "by all at once": BatchQuery(
+        20, search="x", workspaces=("ws_1",), models=("a",), statuses=(Status.FAILED,)
+    ),
 }
+# Where few rows are expected they may be sorted.
+SORTED = ("by input", "by status", "of workspaces and models", "by all at once")
 FILE_LISTS: dict[str, FileQuery] = {
     "newest first": FileQuery(20),
     "oldest first": FileQuery(20, descending=False),
     "of a purpose": FileQuery(20, purpose="batch"),
     "of a time": FileQuery(20, created_after=T0, created_before=T0 + 5),
+    "by a part of the name or id": FileQuery(20, search="x", purpose="batch"),
 }
 
 
@@ -69,13 +81,46 @@ def test_a_list_of_batches_reads_no_whole_table(name: str, tmp_path: Path) -> No
     """The page is found by an index; only the page itself is sorted and summed."""
     statement = batch_list("acme", BATCH_LISTS[name])
     assert_plan(tmp_path, with_sums(statement, descending=True), sorts_few=True)
-    assert_plan(tmp_path, statement, sorts_few=name in ("by input", "by status"))
+    assert_plan(tmp_path, statement, sorts_few=name in SORTED)
 
 
 @pytest.mark.parametrize("name", sorted(FILE_LISTS))
 def test_a_list_of_files_reads_no_whole_table(name: str, tmp_path: Path) -> None:
     """Nor does it sort: the index has the order."""
     assert_plan(tmp_path, file_list("acme", FILE_LISTS[name]))
+
+
+def test_the_uses_of_files_are_found_by_the_files(tmp_path: Path) -> None:
+    """As input, output and error file each by an index of its own."""
+    statement = uses_statement("acme", ["file-batch-1", "file-batch-2"], most=20)
+
+    async def main() -> list[str]:
+        store = await open_store(tmp_path / "x.db")
+        plan = await plan_of(store, statement)
+        await store.close()
+        return plan
+
+    plan = asyncio.run(main())
+    assert [name for name in scanned(plan) if name in ("batches", "files")] == [], plan
+    for index in ("ix_batches_input", "ix_batches_output", "ix_batches_error"):
+        assert any(f"{index} (account=? AND" in step for step in plan), plan
+
+
+@pytest.mark.parametrize("name", sorted(BATCH_LISTS))
+def test_only_the_batches_of_the_page_are_summed(name: str, tmp_path: Path) -> None:
+    """The page is made once, cut to its limit, before any shard is looked at."""
+
+    async def main() -> list[str]:
+        store = await open_store(tmp_path / "x.db")
+        statement = with_sums(batch_list("acme", BATCH_LISTS[name]), descending=True)
+        plan = await plan_of(store, statement)
+        await store.close()
+        return plan
+
+    plan = asyncio.run(main())
+    assert plan.count("MATERIALIZE page") == 1, plan
+    assert plan.index("MATERIALIZE page") < plan.index("MATERIALIZE sums")
+    assert "SEARCH shards USING PRIMARY KEY (batch_id=?)" in plan
 
 
 def test_the_engine_finds_unfinished_batches_by_an_index(tmp_path: Path) -> None:
@@ -92,6 +137,8 @@ def test_ten_thousand_of_each_are_listed_to_the_end(tmp_path: Path) -> None:
         await fill(store)
         assert await walk(store.batches.list, BatchQuery(1_000)) == COUNT
         assert await walk(store.files.list, FileQuery(2_000)) == COUNT
+        assert await walk(store.batches.list, BatchQuery(1_000, search="batch_1")) == ONES
+        assert await walk(store.files.list, FileQuery(2_000, search="batch-1")) == ONES
         newest = (await store.batches.list("acme", BatchQuery(1))).items[0]
         assert (newest.counts.total, newest.counts.completed) == (30, 5)
         await store.close()

@@ -11,7 +11,7 @@ from store_cases import PLENTY, T0, a_batch, a_file, planned, with_store
 
 from batchmill.domain.account import Deed
 from batchmill.domain.file import Purpose, Upload, UploadStatus
-from batchmill.ports import FileQuery, Quota, QuotaReached, Reservation, Store
+from batchmill.ports import FileQuery, Kept, Quota, QuotaReached, Reservation, Store
 from batchmill.store import open_store
 
 LIFE = 600.0
@@ -172,6 +172,37 @@ async def test_a_completed_upload_counts_as_its_file_alone(store: Store) -> None
     assert await refused(store.files.reserve(some_room("2", 1), MANY, T0)) == "bytes"
     await store.files.delete("acme", "file-batch-1")
     assert await refused(store.files.reserve(some_room("2", 1000), MANY, T0)) is None
+
+
+@with_store
+async def test_what_is_kept_is_what_counts(store: Store) -> None:
+    """Files, live reservations and pending uploads of this account, each once."""
+    assert await store.files.kept("acme", T0) == Kept(0, 0)
+    await store.files.add(a_file("stored", bytes=400), MANY)
+    await store.files.add(a_file("theirs", bytes=999, account="b"), MANY)
+    assert await store.files.kept("acme", T0) == Kept(1, 400)
+    await store.files.reserve(some_room(size=50), MANY, T0)
+    assert await store.files.kept("acme", T0) == Kept(2, 450)
+    await store.uploads.add(an_upload(bytes=300), MANY)
+    assert await store.files.kept("acme", T0) == Kept(3, 750)
+    await store.files.add(a_file("1", bytes=49), MANY)
+    assert await store.files.kept("acme", T0) == Kept(3, 749), "the row took its room's place"
+    done = an_upload(bytes=300, status=UploadStatus.COMPLETED, file_id="file-batch-2")
+    assert await store.uploads.complete(done, a_file("2", bytes=300), MANY)
+    assert await store.files.kept("acme", T0) == Kept(3, 749)
+    await store.files.delete("acme", "file-batch-stored")
+    assert await store.files.kept("acme", T0) == Kept(2, 349)
+
+
+@with_store
+async def test_what_is_over_is_not_kept_even_unswept(store: Store) -> None:
+    await store.files.reserve(some_room(size=50), MANY, T0)
+    await store.uploads.add(an_upload(bytes=300), MANY)
+    early, due = T0 + LIFE - 0.1, T0 + LIFE
+    assert await store.files.kept("acme", early) == Kept(2, 350)
+    assert await store.files.kept("acme", due) == Kept(1, 300)
+    assert await store.files.kept("acme", T0 + 3599.9) == Kept(1, 300)
+    assert await store.files.kept("acme", T0 + 3600) == Kept(0, 0)
 
 
 def a_deed() -> Deed:

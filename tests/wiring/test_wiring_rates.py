@@ -71,6 +71,7 @@ def test_who_has_no_key_uses_nobodys_rate_up(tmp_path: Path) -> None:
                 RateRule.BATCH_CANCEL: Rate(1_000, 60.0),
                 RateRule.FILE_UPLOAD: Rate(3, 1.0),
                 RateRule.FILE_OTHER: Rate(2, 3600.0),
+                RateRule.SIGN_IN: Rate(10, 60.0),
             },
         ),
     ],

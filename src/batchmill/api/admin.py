@@ -7,11 +7,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from batchmill.api import faults, samples, wire
-from batchmill.api.bodies import Patience, read_json
+from batchmill.api.bodies import read_json
 from batchmill.api.docs import Success, json_body, operation
-from batchmill.api.doorkeeper import Access, caller_of
+from batchmill.api.doorkeeper import caller_of
 from batchmill.api.routes import add_get, given
 from batchmill.domain.account import Role
+from batchmill.door.access import Access
+from batchmill.door.bodies import Patience
 from batchmill.service.administration import Administration
 from batchmill.service.keys import KeySpec
 

@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 
 from batchmill.api.admin import AdminRoutes
 from batchmill.api.batches import BatchRoutes
-from batchmill.api.bodies import Patience
 from batchmill.api.caps import CapRoutes
 from batchmill.api.description import DescriptionRoutes
 from batchmill.api.docs import describe
@@ -33,32 +32,10 @@ from batchmill.api.usage import UsageRoutes
 from batchmill.api.webhooks import WebhookRoutes
 from batchmill.domain.errors import BatchmillError
 from batchmill.domain.limits import Limits
-from batchmill.service.accounting import Accounting
-from batchmill.service.administration import Administration
-from batchmill.service.batches import Batches
-from batchmill.service.estimates import Estimates
-from batchmill.service.files import Files
-from batchmill.service.models import Models
-from batchmill.service.results import Results
-from batchmill.service.uploads import Uploads
-from batchmill.service.webhooks import Webhooks
+from batchmill.door.bodies import Patience
+from batchmill.service.services import Services
 
 BASES: Final = ("/v1", "/compatible-mode/v1")
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """The use-cases that the door opens to."""
-
-    files: Files
-    uploads: Uploads
-    batches: Batches
-    results: Results
-    models: Models
-    admin: Administration
-    accounting: Accounting
-    estimates: Estimates
-    webhooks: Webhooks
 
 
 @dataclass(frozen=True, slots=True)

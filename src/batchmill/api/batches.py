@@ -8,14 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from batchmill.api import faults, samples, wire
-from batchmill.api.bodies import Patience, read_json
+from batchmill.api.bodies import read_json
 from batchmill.api.docs import Success, json_body, operation
-from batchmill.api.doorkeeper import Access, caller_of
+from batchmill.api.doorkeeper import caller_of
 from batchmill.api.routes import add_get, given
 from batchmill.api.times import read_after, read_before
 from batchmill.domain.batch import Status
 from batchmill.domain.errors import InvalidRequest
 from batchmill.domain.rates import RateRule
+from batchmill.door.access import Access
+from batchmill.door.bodies import Patience
 from batchmill.ports import BatchQuery
 from batchmill.service.batches import Batches, BatchSpec
 from batchmill.service.refusals import invalid_value

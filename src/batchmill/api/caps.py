@@ -8,11 +8,13 @@ from starlette.responses import Response
 
 from batchmill.api import faults, wire
 from batchmill.api import usage_samples as samples
-from batchmill.api.bodies import Patience, read_json
+from batchmill.api.bodies import read_json
 from batchmill.api.docs import Success, json_body, operation
-from batchmill.api.doorkeeper import Access, caller_of
+from batchmill.api.doorkeeper import caller_of
 from batchmill.api.routes import add_get, given
 from batchmill.domain.caps import Scope
+from batchmill.door.access import Access
+from batchmill.door.bodies import Patience
 from batchmill.service.caps import Caps, CapSpec
 
 _Account = Annotated[

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from batchmill.api.docs import Success, operation
-from batchmill.api.doorkeeper import Access
 from batchmill.api.routes import add_get
+from batchmill.door.access import Access
 
 
 class DescriptionRoutes:

@@ -15,10 +15,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from batchmill.api.doorkeeper import Access, admission
+from batchmill.api.doorkeeper import admission
 from batchmill.api.errors import INVALID, SERVER
 from batchmill.api.wire import SHAPES, ErrorBody
 from batchmill.domain.rates import RateRule
+from batchmill.door.access import Access
 
 _SCHEMAS: Final = "#/components/schemas/"
 _ABOUT: Final = """\

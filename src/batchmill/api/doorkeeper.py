@@ -6,26 +6,14 @@ and whether they do not call too often.
 """
 
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 
 from fastapi import Depends
 from fastapi.params import Depends as Dependency
 from starlette.requests import Request
 
 from batchmill.domain.rates import RateRule
+from batchmill.door.access import Access
 from batchmill.service.caller import Caller
-
-
-class Access(StrEnum):
-    """What an operation asks of its caller."""
-
-    OPEN = "open"  # nothing, not even a key
-    READ = "read"  # any role
-    WRITE = "write"  # a member or an admin
-    ADMIN = "admin"  # an admin of the account
-    OPERATOR = "operator"  # an admin of the operator's account
-    OPERATOR_READ = "operator-read"  # any role of the operator's account
-
 
 Admit = Callable[[Request, Access, RateRule | None], Awaitable[Caller]]
 

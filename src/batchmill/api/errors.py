@@ -28,6 +28,8 @@ from batchmill.domain.errors import (
     TooLarge,
     Unidentified,
 )
+from batchmill.door.bodies import Stalled
+from batchmill.door.statuses import STATUSES
 from batchmill.service.refusals import missing_parameter, shorten
 
 INVALID: Final = "invalid_request_error"
@@ -36,10 +38,6 @@ SERVER: Final = "server_error"
 NO_RETRY: Final = {"x-should-retry": "false"}
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS")
-
-
-class Stalled(Refused):
-    """The client sent no more bytes in time."""
 
 
 class NotReady(BatchmillError):
@@ -64,18 +62,18 @@ class Kind:
 
 
 KINDS: Final[Mapping[type[BatchmillError], Kind]] = {
-    Unidentified: Kind(401, INVALID, {"www-authenticate": "Bearer"}),
-    Forbidden: Kind(403, INVALID, {}),
-    InvalidRequest: Kind(400, INVALID, {}),
-    TooLarge: Kind(400, INVALID, {}),
-    NotFound: Kind(404, INVALID, {}),
-    Conflict: Kind(409, INVALID, NO_RETRY),
-    QuotaExceeded: Kind(429, "insufficient_quota", NO_RETRY),
+    Unidentified: Kind(STATUSES[Unidentified], INVALID, {"www-authenticate": "Bearer"}),
+    Forbidden: Kind(STATUSES[Forbidden], INVALID, {}),
+    InvalidRequest: Kind(STATUSES[InvalidRequest], INVALID, {}),
+    TooLarge: Kind(STATUSES[TooLarge], INVALID, {}),
+    NotFound: Kind(STATUSES[NotFound], INVALID, {}),
+    Conflict: Kind(STATUSES[Conflict], INVALID, NO_RETRY),
+    QuotaExceeded: Kind(STATUSES[QuotaExceeded], "insufficient_quota", NO_RETRY),
     # what to wait for stands in headers that the gate adds, to admitted requests as well
-    RateLimited: Kind(429, "requests", {}),
-    StorageFull: Kind(507, SERVER, NO_RETRY),
+    RateLimited: Kind(STATUSES[RateLimited], "requests", {}),
+    StorageFull: Kind(STATUSES[StorageFull], SERVER, NO_RETRY),
     # the rest of the body is never going to come: the connection is of no more use
-    Stalled: Kind(408, INVALID, {"connection": "close"}),
+    Stalled: Kind(STATUSES[Stalled], INVALID, {"connection": "close"}),
     Misdirected: Kind(421, INVALID, NO_RETRY),
     ForeignPage: Kind(403, INVALID, NO_RETRY),
     NotReady: Kind(503, SERVER, {}),

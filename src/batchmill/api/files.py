@@ -3,26 +3,26 @@
 import asyncio
 from datetime import tzinfo
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from batchmill.api import faults, samples, wire
-from batchmill.api.bodies import Patience
-from batchmill.api.content import ContentResponse
 from batchmill.api.docs import Success, form_body, operation
-from batchmill.api.doorkeeper import Access, caller_of
+from batchmill.api.doorkeeper import caller_of
 from batchmill.api.errors import envelope
 from batchmill.api.expiry import read_expiry
 from batchmill.api.multipart import FormRule, announced_size, receive_form
-from batchmill.api.ranges import Span, Unsatisfiable, is_unchanged, wanted_span
 from batchmill.api.routes import add_get, given
 from batchmill.api.times import read_after, read_before
 from batchmill.domain.file import File
 from batchmill.domain.limits import Limits
 from batchmill.domain.rates import RateRule
+from batchmill.door.access import Access
+from batchmill.door.bodies import Patience
+from batchmill.door.content import send_file
+from batchmill.door.ranges import Unsatisfiable
 from batchmill.ports import FileQuery
 from batchmill.service.files import Files, FileSpec, check_purpose
 from batchmill.service.refusals import missing_parameter, too_large
@@ -106,50 +106,15 @@ class FileRoutes:
     async def content(self, request: Request, file_id: str) -> Response:
         """The bytes of a file, or some of them."""
         file = await self._files.retrieve(caller_of(request), file_id)
-        headers = _content_headers(file)
-        if is_unchanged(request.headers, headers["etag"]):
-            return Response(status_code=304, headers=headers)
         try:
-            span = wanted_span(request.headers, headers["etag"], file.bytes)
+            return await send_file(request, self._files, caller_of(request), file)
         except Unsatisfiable:
             return _unsatisfiable(file)
-        return await self._send(request, file, span, headers)
-
-    async def _send(
-        self, request: Request, file: File, span: Span | None, headers: dict[str, str]
-    ) -> Response:
-        status = 206 if span else 200
-        start, end = (span.start, span.end) if span else (0, file.bytes)
-        headers |= {"content-length": str(end - start), "content-type": "application/jsonl"}
-        if span:
-            headers["content-range"] = span.content_range
-        if request.method == "HEAD":
-            return Response(status_code=status, headers=headers)
-        chunks = await self._files.read(caller_of(request), file, start=start, end=end)
-        return ContentResponse(chunks, status, headers)
 
 
 def _check_field(name: str, value: str) -> None:
     if name == "purpose":
         check_purpose(value)
-
-
-def _content_headers(file: File) -> dict[str, str]:
-    return {
-        "etag": f'"{file.digest}"',
-        "accept-ranges": "bytes",
-        "content-disposition": _disposition(file),
-        "x-content-type-options": "nosniff",
-    }
-
-
-def _disposition(file: File) -> str:
-    """Offers the last part of the name; what is not plain goes into the extended form alone."""
-    name = file.filename.replace("\\", "/").rpartition("/")[2] or f"{file.id}.jsonl"
-    plain = "".join(
-        char if char.isascii() and (char.isalnum() or char in "._- ") else "_" for char in name
-    )
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _unsatisfiable(file: File) -> Response:

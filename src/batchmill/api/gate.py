@@ -93,6 +93,8 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.request_id = f"req_{token_hex(16)}"
+        # a page that tells of an error names it
+        scope.setdefault("state", {})["request_id"] = self.request_id
         self.status = 0
         self._received = 0
         self._sent = 0
@@ -102,7 +104,8 @@ class _Exchange:
     @property
     def route(self) -> str:
         """The template of the path, never the path: ids and names stay out of metrics."""
-        return str(getattr(self.scope.get("route"), "path", _UNKNOWN_ROUTE))
+        path = getattr(self.scope.get("route"), "path", None)
+        return _UNKNOWN_ROUTE if path is None else f"{self.scope.get('root_path', '')}{path}"
 
     def summary(self, seconds: float) -> Served:
         """What is told of the request when it has been served."""

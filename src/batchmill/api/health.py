@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from batchmill.api import faults, samples, wire
 from batchmill.api.docs import Success, operation
-from batchmill.api.doorkeeper import Access
 from batchmill.api.errors import NotReady, from_domain
 from batchmill.api.routes import add_get
+from batchmill.door.access import Access
 from batchmill.telemetry import Fact, get_logger
 
 _log = get_logger()

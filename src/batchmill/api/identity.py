@@ -4,15 +4,12 @@ It decides before a byte of a body is read. Without keys whoever comes is the
 operator, and ``Authorization`` means nothing.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 
-from batchmill.api.doorkeeper import Access
-from batchmill.domain.account import OPERATOR, Role
-from batchmill.domain.errors import Forbidden
 from batchmill.domain.rates import RateRule
+from batchmill.door.access import Access, require_access
 from batchmill.service.caller import Caller
 
 Identify = Callable[[str | None], Awaitable[Caller]]
@@ -20,21 +17,6 @@ Identify = Callable[[str | None], Awaitable[Caller]]
 
 Slow = Callable[[Request, Caller, RateRule], Awaitable[None]]
 """Counts a request against the caller's rate; raises RateLimited."""
-
-_ROLES: Final[Mapping[Access, Collection[Role]]] = {
-    Access.READ: frozenset(Role),
-    Access.WRITE: frozenset({Role.MEMBER, Role.ADMIN}),
-    Access.ADMIN: frozenset({Role.ADMIN}),
-    Access.OPERATOR: frozenset({Role.ADMIN}),
-    Access.OPERATOR_READ: frozenset(Role),
-}
-_OPERATORS: Final = frozenset({Access.OPERATOR, Access.OPERATOR_READ})
-_NEEDED: Final[Mapping[Access, str]] = {
-    Access.WRITE: "a member or an admin key",
-    Access.ADMIN: "an admin key",
-    Access.OPERATOR: "an admin key of the operator's account",
-    Access.OPERATOR_READ: "a key of the operator's account",
-}
 
 
 async def identify_anyone(_secret: str | None) -> Caller:
@@ -68,14 +50,3 @@ def secret_of(headers: Mapping[str, str]) -> str | None:
     if scheme.lower() == "bearer":
         return secret.strip() or None
     return headers.get("api-key") or None
-
-
-def require_access(caller: Caller, access: Access) -> None:
-    """Raise Forbidden unless the caller's role, in their account, may do what asks for it."""
-    is_ours = caller.account == OPERATOR or access not in _OPERATORS
-    if caller.role in _ROLES[access] and is_ours:
-        return
-    article = "An" if caller.role is Role.ADMIN else "A"
-    whose = "" if is_ours else " of another account"
-    message = f"{article} {caller.role} key{whose} cannot do this: it takes {_NEEDED[access]}."
-    raise Forbidden(message, code="permission_denied")

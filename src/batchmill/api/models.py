@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from batchmill.api import faults, samples, wire
 from batchmill.api.docs import Success, operation
-from batchmill.api.doorkeeper import Access, caller_of
+from batchmill.api.doorkeeper import caller_of
 from batchmill.api.routes import add_get
+from batchmill.door.access import Access
 from batchmill.service.models import Models
 
 

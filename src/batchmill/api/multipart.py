@@ -4,7 +4,6 @@ Fields and file may come in any order and without a length. Neither the form
 nor the file is ever held whole; unknown fields are read over.
 """
 
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -14,8 +13,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from batchmill.api.bodies import Patience, stream_body
 from batchmill.domain.errors import InvalidRequest, TooLarge
+from batchmill.door.bodies import Patience, announced_bytes, stream_body
 from batchmill.service.refusals import missing_parameter
 
 BLOCK_BYTES: Final = 1024 * 1024
@@ -76,8 +75,7 @@ def announced_size(request: Request, rule: FormRule) -> int | None:
 
     What cannot fit is refused before a byte of it is read: raises TooLarge.
     """
-    text = request.headers.get("content-length", "")
-    size = int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
+    size = announced_bytes(request)
     if size is not None and size > rule.max_file_bytes + OVERHEAD_BYTES:
         raise rule.too_large()
     return size

@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from batchmill.api import faults, samples
 from batchmill.api.docs import Success, operation
-from batchmill.api.doorkeeper import Access, caller_of
+from batchmill.api.doorkeeper import caller_of
 from batchmill.api.routes import add_get
 from batchmill.domain.rates import RateRule
+from batchmill.door.access import Access
 from batchmill.service.results import Outcome, ResultQuery, Results
 
 _MAX_PAGE: Final = 10_000

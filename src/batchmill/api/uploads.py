@@ -7,12 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from batchmill.api import faults, samples, wire
-from batchmill.api.bodies import Patience, read_json
+from batchmill.api.bodies import read_json
 from batchmill.api.docs import Success, form_body, json_body, operation
-from batchmill.api.doorkeeper import Access, caller_of
+from batchmill.api.doorkeeper import caller_of
 from batchmill.api.multipart import FormRule, receive_form
 from batchmill.domain.limits import Limits
 from batchmill.domain.rates import RateRule
+from batchmill.door.access import Access
+from batchmill.door.bodies import Patience
 from batchmill.service.files import FileSpec
 from batchmill.service.refusals import too_large
 from batchmill.service.uploads import Uploads, UploadSpec

@@ -10,11 +10,12 @@ from starlette.responses import Response, StreamingResponse
 from batchmill.api import faults, wire
 from batchmill.api import usage_samples as samples
 from batchmill.api.docs import Success, operation
-from batchmill.api.doorkeeper import Access, caller_of
+from batchmill.api.doorkeeper import caller_of
 from batchmill.api.instants import read_instant
 from batchmill.api.routes import add_get, given
-from batchmill.api.wire import usage_csv
 from batchmill.domain.periods import Bucket
+from batchmill.door import tables
+from batchmill.door.access import Access
 from batchmill.ports import Dimension, SpendingLine, UsageLine
 from batchmill.service.accounting import Accounting
 from batchmill.service.refusals import invalid_value
@@ -50,8 +51,8 @@ class UsageRoutes:
             return wire.answer(wire.usage_page(report))
         if asked.limit is None:
             return _table(self._usage_rows(report), "usage")
-        rows = usage_csv.usage_rows(map(wire.usage_object, report.lines))
-        return _table_page(usage_csv.usage_head() + rows, report)
+        rows = tables.usage_rows(report.lines)
+        return _table_page(tables.usage_head() + rows, report)
 
     async def spending(
         self, request: Request, asked: Annotated[wire.AskUsage, Query()]
@@ -64,8 +65,8 @@ class UsageRoutes:
             return wire.answer(wire.spending_page(report, month))
         if asked.limit is None:
             return _table(self._spending_rows(report), "spending")
-        rows = usage_csv.spending_rows(map(wire.spending_object, report.lines))
-        return _table_page(usage_csv.spending_head() + rows, report)
+        rows = tables.spending_rows(report.lines)
+        return _table_page(tables.spending_head() + rows, report)
 
     async def monitoring(
         self, request: Request, asked: Annotated[wire.AskMonitoring, Query()]
@@ -76,14 +77,14 @@ class UsageRoutes:
         return wire.answer(wire.monitoring_list(seen))
 
     async def _usage_rows(self, report: Report[UsageLine]) -> AsyncIterator[str]:
-        yield usage_csv.usage_head()
+        yield tables.usage_head()
         async for lines in self._reports.all_usage(report):
-            yield usage_csv.usage_rows(map(wire.usage_object, lines))
+            yield tables.usage_rows(lines)
 
     async def _spending_rows(self, report: Report[SpendingLine]) -> AsyncIterator[str]:
-        yield usage_csv.spending_head()
+        yield tables.spending_head()
         async for lines in self._reports.all_spending(report):
-            yield usage_csv.spending_rows(map(wire.spending_object, lines))
+            yield tables.spending_rows(lines)
 
 
 def _spec(

@@ -4,11 +4,11 @@ from typing import Final
 
 from batchmill.api import wire
 from batchmill.api.docs import Sample
-from batchmill.api.wire import usage_csv
 from batchmill.domain.caps import Cap, Scope
 from batchmill.domain.periods import Bucket
 from batchmill.domain.pricing import Item
 from batchmill.domain.usage import Usage
+from batchmill.door import tables
 from batchmill.ports import (
     Dimension,
     Group,
@@ -78,11 +78,9 @@ _USAGE: Final = Report(UsageQuery(_WHERE, Bucket.DAY, (Dimension.MODEL,)), [_USE
 _SPENDING: Final = Report(UsageQuery(_WHERE, Bucket.MONTH, tuple(Dimension)), [_CHARGED], None)
 
 USAGE: Final = wire.usage_page(_USAGE).model_dump()
-USAGE_TABLE: Final = usage_csv.usage_head() + usage_csv.usage_rows([wire.usage_object(_USED)])
+USAGE_TABLE: Final = tables.usage_head() + tables.usage_rows([_USED])
 SPENDING: Final = wire.spending_page(_SPENDING, _MONTH_SO_FAR).model_dump()
-SPENDING_TABLE: Final = usage_csv.spending_head() + usage_csv.spending_rows(
-    [wire.spending_object(_CHARGED)]
-)
+SPENDING_TABLE: Final = tables.spending_head() + tables.spending_rows([_CHARGED])
 MONITORING: Final = wire.monitoring_list(
     Monitored(_SINCE, _UNTIL, Bucket.DAY, [_HEALTH])
 ).model_dump()

@@ -159,9 +159,10 @@ def _listen(host: str, port: int) -> socket.socket:
 def _greet(settings: Settings, listening: socket.socket, door: str) -> None:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
+    console = f"  console http://{shown}:{port}/console\n" if settings.console.enabled else ""
     models = ", ".join([*(model.name for model in settings.models), TEST_MODEL])
     typer.echo(
-        f"batchmill serves on http://{shown}:{port}/v1\n"
+        f"batchmill serves on http://{shown}:{port}/v1\n{console}"
         f"  models  {models}\n"
         f"  data    {settings.data.dir.absolute()}\n"
         f"  keys    {door}\n"

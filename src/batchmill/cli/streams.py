@@ -29,9 +29,11 @@ def one_sentence() -> Iterator[None]:
         raise  # whoever read stdout has gone: Typer ends quietly
     except BatchmillError as error:
         _end(error.message)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
+        # a codec that misses its byte order mark says less of itself
+        encoding = getattr(error, "encoding", None) or "text of its encoding"
         _end(
-            f"The input is not valid {error.encoding}; save it as UTF-8, "
+            f"The input is not valid {encoding}; save it as UTF-8, "
             "or name its encoding with --encoding where the command has that."
         )
     except OSError as error:

@@ -225,6 +225,10 @@ class RateSettings(Section):
     file_other: RequestRate = Field(
         default=Rate(10, 1.0), description="Files that are looked at, listed or deleted."
     )
+    sign_in: RequestRate = Field(
+        default=Rate(10, 60.0),
+        description="Attempts to sign in to the console, from one address.",
+    )
 
     def to_rates(self, *, only_set: bool) -> Mapping[RateRule, Rate]:
         """The rates in force; with ``only_set`` those alone that some source has set."""
@@ -242,6 +246,15 @@ class WebhookSettings(Section):
     timeout: Seconds = Field(default=10.0, description="Longest wait for a receiver's answer.")
     give_up_after: WholeSeconds = Field(
         default=72 * 3600, description="How long a delivery is tried again."
+    )
+
+
+class ConsoleSettings(Section):
+    """``[console]``: the pages at `/console`."""
+
+    enabled: Flag = Field(default=True, description="Whether the console is served.")
+    session_ttl: WholeSeconds = Field(
+        default=12 * 3600, description="How long after signing in a session ends."
     )
 
 
@@ -394,6 +407,7 @@ class Settings(BaseSettings):
     rates: RateSettings = RateSettings()
     prices: PriceSettings = PriceSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    console: ConsoleSettings = ConsoleSettings()
     engine: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
 

@@ -39,7 +39,8 @@ class Entry:
     """What a model's settled lines of a shard used and cost.
 
     ``calls`` counts settled lines, ``failures`` those of them that failed,
-    ``rejections`` their 429 answers. ``millis`` sums the durations of the
+    ``rejections`` their 429 answers, ``retries`` how often they were sent
+    again after a fault of any kind. ``millis`` sums the durations of the
     requests that settled them. ``usage`` and ``charges`` are of the successful
     lines alone. ``currency`` None says that the model has no price.
     """
@@ -53,6 +54,7 @@ class Entry:
     calls: int = 0
     failures: int = 0
     rejections: int = 0
+    retries: int = 0
     millis: int = 0
     usage: Usage = ZERO
     charges: tuple[Charge, ...] = ()
@@ -93,11 +95,19 @@ class Meter:
     calls: int = 0
     failures: int = 0
     rejections: int = 0
+    retries: int = 0
     millis: int = 0
     _used: dict[tuple[int, bool], Usage] = field(default_factory=dict)
 
     def add(
-        self, usage: Usage, *, ok: bool, thinks: bool = False, millis: int = 0, rejections: int = 0
+        self,
+        usage: Usage,
+        *,
+        ok: bool,
+        thinks: bool = False,
+        millis: int = 0,
+        rejections: int = 0,
+        retries: int = 0,
     ) -> None:
         """Count a settled line; what a failed one used is not charged.
 
@@ -106,6 +116,7 @@ class Meter:
         self.calls += 1
         self.millis += millis
         self.rejections += rejections
+        self.retries += retries
         if not ok:
             self.failures += 1
         elif usage is not ZERO:
@@ -121,6 +132,7 @@ class Meter:
             calls=self.calls,
             failures=self.failures,
             rejections=self.rejections,
+            retries=self.retries,
             millis=self.millis,
             usage=sum(self._used.values(), ZERO),
             charges=_merged(self._charges()),

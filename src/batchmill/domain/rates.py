@@ -7,9 +7,11 @@ The window slides: what counts is how many requests were admitted in the last
 from dataclasses import dataclass
 from enum import StrEnum
 
+LONGEST_SECONDS = 86_400.0  # no rate looks further back
+
 
 class RateRule(StrEnum):
-    """What is counted together, per account."""
+    """What is counted together: per account, and signing in per address."""
 
     BATCH_CREATE = "batch_create"
     BATCH_RETRIEVE = "batch_retrieve"
@@ -17,6 +19,7 @@ class RateRule(StrEnum):
     BATCH_CANCEL = "batch_cancel"
     FILE_UPLOAD = "file_upload"
     FILE_OTHER = "file_other"
+    SIGN_IN = "sign_in"
 
 
 @dataclass(frozen=True, slots=True)

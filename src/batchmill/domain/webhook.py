@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 from batchmill.domain.batch import Batch
 from batchmill.domain.caps import Cap, month_of
@@ -107,6 +107,13 @@ class Delivery:
     given_up_at: float | None = None
     last_status: int | None = None
     last_error: str | None = None
+
+    @property
+    def status(self) -> Literal["pending", "delivered", "given_up"]:
+        """Whether it arrived, will not, or is still tried."""
+        if self.delivered_at is not None:
+            return "delivered"
+        return "given_up" if self.next_at is None else "pending"
 
 
 def make_webhook_secret(entropy: bytes) -> str:

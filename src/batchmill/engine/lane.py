@@ -318,6 +318,7 @@ class Lane:
             thinks=used is not None and is_thinking(used, asked=job.thinks),
             millis=int(seconds * 1000),
             rejections=job.tries.rejections,
+            retries=job.tries.faults + job.tries.rejections,
         )
         job.active.settle(job, record)
 

@@ -23,6 +23,7 @@ def count(meters: Sequence[Meter], record: Record) -> None:
         thinks=record.thinks,
         millis=record.millis,
         rejections=record.rejections,
+        retries=record.retries,
     )
 
 

@@ -7,6 +7,7 @@ read. A crash between the two leaves bytes that nothing names.
 from dataclasses import replace
 
 from batchmill.domain.file import UploadStatus
+from batchmill.domain.rates import LONGEST_SECONDS
 from batchmill.ports import Blobs, Clock, Journal, Store
 from batchmill.telemetry import Fact, get_logger
 
@@ -16,7 +17,7 @@ _AT_ONCE = 100
 
 
 class Sweeper:
-    """Removes expired files, overdue uploads, stale reservations, journals of ended batches."""
+    """Removes expired files, overdue uploads, stale counts, journals of ended batches."""
 
     def __init__(self, *, store: Store, blobs: Blobs, journal: Journal, clock: Clock) -> None:
         self._store = store
@@ -29,6 +30,7 @@ class Sweeper:
         await self._sweep_files()
         await self._sweep_uploads()
         await self._store.files.drop_stale(self._clock.now())
+        await self._store.rates.forget(self._clock.now() - LONGEST_SECONDS)
         await self._sweep_journals()
 
     async def _sweep_files(self) -> None:

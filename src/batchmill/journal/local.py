@@ -152,8 +152,7 @@ class LocalJournal:
         found: dict[int, Record] = {}
         sent: set[int] = set()
         for path in sorted((self._root / batch_id).glob(f"{index:06d}.*.log")):
-            with path.open("rb") as file:
-                records, numbers = decode_lines(file)
+            records, numbers = _read_segment(path)
             sent.update(numbers)
             for record in records:
                 found.setdefault(record.number, record)
@@ -267,3 +266,12 @@ def _write_all(groups: Sequence[tuple[LocalSegment, bytes]]) -> list[Exception |
         else:
             errors.append(None)
     return errors
+
+
+def _read_segment(path: Path) -> tuple[list[Record], list[int]]:
+    """What is whole of a segment; nothing of one that is dropped while it is looked for."""
+    try:
+        with path.open("rb") as file:
+            return decode_lines(file)
+    except FileNotFoundError:
+        return [], []

@@ -1,6 +1,6 @@
 """The bytes of a journal: one line a record, each with a checksum of its own.
 
-    crc32 kind number model millis rejections input output cached reasoning line
+    crc32 kind number model millis rejections retries input output cached reasoning line
     s number                                   a line that is about to be sent
 
 The first is a settled line: ``o`` succeeded, ``t`` the same thinking, ``e`` failed.
@@ -21,12 +21,13 @@ _NO_USAGE = [b"0"] * 4
 def encode_record(record: Record) -> bytes:
     """The journal line of a settled line."""
     usage, line = record.usage, record.line
-    head = b"%c %d %d %d %d %d %d %d %d " % (
+    head = b"%c %d %d %d %d %d %d %d %d %d " % (
         (b"t" if record.thinks else b"o") if record.ok else b"e",
         record.number,
         record.model,
         record.millis,
         record.rejections,
+        record.retries,
         usage.input,
         usage.output,
         usage.cached,
@@ -61,7 +62,7 @@ def _decode_record(line: bytes) -> Record:
     text = line[9:-1]
     if int(line[:8], 16) != crc32(text):
         raise ValueError("torn")
-    kind, number, model, millis, rejections, *used, rest = text.split(b" ", 9)
+    kind, number, model, millis, rejections, retries, *used, rest = text.split(b" ", 10)
     if len(used) != len(_NO_USAGE):
         raise ValueError("not a record of this release")
     usage = ZERO if used == _NO_USAGE else Usage(*map(int, used))
@@ -74,4 +75,5 @@ def _decode_record(line: bytes) -> Record:
         thinks=kind == b"t",
         millis=int(millis),
         rejections=int(rejections),
+        retries=int(retries),
     )

@@ -12,15 +12,25 @@ from batchmill.ports.blobs import BlobMissing, Blobs, BlobWriter, StoredBlob
 from batchmill.ports.clock import Clock
 from batchmill.ports.cluster import Cluster, ShardEnd, ShardRun, Worker
 from batchmill.ports.journal import Journal, Record, Segment, Settled
-from batchmill.ports.money import BatchSpent, CapStore, LedgerStore, PriceStore, RateStore
+from batchmill.ports.money import (
+    BatchSpent,
+    CapStore,
+    LedgerStore,
+    Milestone,
+    PriceStore,
+    RateStore,
+)
 from batchmill.ports.store import (
     BatchQuery,
     BatchStore,
     CursorUnknown,
     FileQuery,
+    FileRole,
     FileStore,
+    FileUse,
     Idempotency,
     IdempotencyMismatch,
+    Kept,
     Page,
     Progress,
     Quota,
@@ -114,13 +124,17 @@ __all__ = [
     "Due",
     "FaultKind",
     "FileQuery",
+    "FileRole",
     "FileStore",
+    "FileUse",
     "Group",
     "Idempotency",
     "IdempotencyMismatch",
     "Journal",
+    "Kept",
     "KeyStore",
     "LedgerStore",
+    "Milestone",
     "Page",
     "Place",
     "PostFault",

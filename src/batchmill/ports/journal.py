@@ -15,7 +15,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):  # a Struct for the same re
 
     ``model`` is its model's place among those of the shard, ``thinks`` says
     that it asked the model to. ``millis`` is how long the request took that
-    settled it, ``rejections`` how many 429 answers it got.
+    settled it, ``rejections`` how many 429 answers it got,
+    ``retries`` how often it was sent again after a fault of any kind.
     """
 
     number: int
@@ -26,6 +27,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):  # a Struct for the same re
     thinks: bool = False
     millis: int = 0
     rejections: int = 0
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

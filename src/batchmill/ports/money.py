@@ -30,10 +30,33 @@ class BatchSpent:
     open: Mapping[int, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """What a shard's settled lines came to, over all models, when it was last heard of.
+
+    ``millis`` sums the durations of the requests that settled its ``calls``;
+    tokens are those of the successful ones. ``retries`` is how often its lines
+    were sent again after a fault of any kind, ``rejections`` how often after a 429.
+    """
+
+    at: float
+    calls: int
+    failures: int
+    millis: int
+    rejections: int
+    input_tokens: int
+    output_tokens: int
+    retries: int = 0
+
+
 class LedgerStore(Protocol):
     """What was charged, as the engine asks for it. ``UsageStore`` answers everyone else."""
 
     async def of_batch(self, batch_id: str) -> BatchSpent: ...
+
+    async def course(self, batch_id: str) -> Sequence[Milestone]:
+        """A milestone for each closed shard, and each open one that has settled lines; by time."""
+        ...
 
     async def spent(self, cap: Cap, since: float) -> int:
         """Units charged under a cap since a full hour, by closed shards alone."""
@@ -63,4 +86,8 @@ class RateStore(Protocol):
 
     async def admit(self, account: str, rule: RateRule, rate: Rate, now: float) -> Ruling:
         """Count a request if it may pass, and rule. A power cut may undo it."""
+        ...
+
+    async def forget(self, before: float) -> int:
+        """Delete what was admitted before that time; how much there was."""
         ...

@@ -1,7 +1,8 @@
 """The store: the database. One protocol per noun, each verb one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from batchmill.domain.account import Deed
@@ -28,7 +29,10 @@ class CursorUnknown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FileQuery:
-    """Which files to list; ``created_after`` and ``created_before`` are inclusive bounds."""
+    """Which files to list; ``created_after`` and ``created_before`` are inclusive bounds.
+
+    ``search`` is a part of the file's name or of its id, whatever the case.
+    """
 
     limit: int
     after: str | None = None
@@ -36,11 +40,20 @@ class FileQuery:
     descending: bool = True
     created_after: float | None = None
     created_before: float | None = None
+    search: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
     """How many files and bytes an account may keep."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How many files and bytes count against an account's quota."""
 
     files: int
     bytes: int
@@ -99,6 +112,10 @@ class FileStore(Protocol):
         """Files by creation time; raises CursorUnknown."""
         ...
 
+    async def kept(self, account: str, now: float) -> Kept:
+        """What counts against the account's quota now."""
+        ...
+
     async def delete(self, account: str, file_id: str, deed: Deed | None = None) -> str | None:
         """Delete the row unless an unfinished batch uses the file: then return that batch's id."""
         ...
@@ -140,7 +157,9 @@ class UploadStore(Protocol):
 class BatchQuery:
     """Which batches to list, newest first; the filters combine with AND.
 
-    ``name_contains`` is looked for in the metadata value ``ds_name``.
+    ``name_contains`` is looked for in the metadata value ``ds_name``, ``search``
+    there and in the id, both whatever the case. An empty tuple is no condition;
+    a batch of several models, or of none yet, has none of ``models``.
     """
 
     limit: int
@@ -150,6 +169,9 @@ class BatchQuery:
     statuses: tuple[Status, ...] = ()
     created_after: float | None = None
     created_before: float | None = None
+    search: str | None = None
+    workspaces: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +210,24 @@ class Progress:
     waits_for: str | None = None
 
 
+class FileRole(StrEnum):
+    """What a batch has a file for."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class FileUse:
+    """A batch that a file belongs to; ``name`` is its metadata value ``ds_name``."""
+
+    batch_id: str
+    name: str | None
+    role: FileRole
+    status: Status
+
+
 class BatchStore(Protocol):
     """Rows of batches. While a batch runs its sums are those over its shards and the ledger.
 
@@ -211,6 +251,15 @@ class BatchStore(Protocol):
 
     async def list(self, account: str, query: BatchQuery) -> Page[Batch]:
         """Batches, newest first; raises CursorUnknown."""
+        ...
+
+    async def using(
+        self, account: str, file_ids: Sequence[str], *, most: int
+    ) -> Mapping[str, Sequence[FileUse]]:
+        """The account's batches by the files that they use; a file without a use is absent.
+
+        Of each file ``most`` at the most: unfinished ones first, then the newest.
+        """
         ...
 
     async def unfinished(self) -> Sequence[Batch]:

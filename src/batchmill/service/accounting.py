@@ -6,6 +6,7 @@ from batchmill.domain.pricing import NO_PRICES, PriceTable
 from batchmill.ports import Clock, Store
 from batchmill.service.caps import Caps
 from batchmill.service.monitoring import Monitoring
+from batchmill.service.trends import Trends
 from batchmill.service.usage import UsageReports
 
 
@@ -16,12 +17,15 @@ class Accounting:
     reports: UsageReports
     monitoring: Monitoring
     caps: Caps
+    trends: Trends
 
 
 def make_accounting(store: Store, clock: Clock, prices: PriceTable = NO_PRICES) -> Accounting:
     """The use-cases over a store."""
+    reports = UsageReports(store=store, clock=clock)
     return Accounting(
-        reports=UsageReports(store=store, clock=clock),
+        reports=reports,
         monitoring=Monitoring(store=store, clock=clock),
         caps=Caps(store=store, clock=clock, prices=prices),
+        trends=Trends(reports),
     )

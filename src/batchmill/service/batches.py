@@ -4,7 +4,7 @@ Creating is one row; everything else about a batch is the engine's, which is
 woken after each change. A status moves by compare-and-swap alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from secrets import token_bytes
@@ -22,6 +22,7 @@ from batchmill.ports import (
     BatchQuery,
     Clock,
     CursorUnknown,
+    FileUse,
     Idempotency,
     IdempotencyMismatch,
     Page,
@@ -44,6 +45,7 @@ from batchmill.service.refusals import (
     shorten,
 )
 from batchmill.service.spending_limits import SpendingLimits
+from batchmill.service.windows import offered_windows
 from batchmill.telemetry import Fact, get_logger
 
 _log = get_logger()
@@ -53,6 +55,7 @@ ProgressSource = Callable[[str], Progress | None]
 
 _MAX_KEY_CHARS = 255
 _MAX_FILE_ID_CHARS = 2048
+_USES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,10 @@ class Batches:
         self._rules = rules
         self._wake = wake
         self._progress = progress
+
+    def windows(self) -> Sequence[str]:
+        """The completion windows that people are offered, the shortest first."""
+        return offered_windows(self._rules.profile, self._rules.limits)
 
     async def create(self, caller: Caller, spec: BatchSpec, key: str | None = None) -> BatchState:
         """Store a batch in ``validating``, or answer the one that ``key`` made.
@@ -196,6 +203,13 @@ class Batches:
         except CursorUnknown:
             raise unknown_batch(query.after or "", param="after") from None
         return Page(tuple(self._state(batch) for batch in page.items), page.has_more)
+
+    async def using(
+        self, caller: Caller, file_ids: Sequence[str]
+    ) -> Mapping[str, Sequence[FileUse]]:
+        """What batches each file belongs to, a few of many; see the port BatchStore."""
+        plausible = [file_id for file_id in file_ids if is_plausible_id(file_id)]
+        return await self._rows.using(caller.account, plausible, most=_USES_SHOWN)
 
     async def cancel(self, caller: Caller, batch_id: str) -> BatchState:
         """Ask a batch to stop; raises NotFound, and Conflict where it has ended or is ending."""

@@ -84,6 +84,11 @@ class Caps:
         self._clock = clock
         self._currencies = sorted({price.currency for price in prices.prices})
 
+    @property
+    def currencies(self) -> Sequence[str]:
+        """What can be spent at all; nothing where no model has a price."""
+        return self._currencies
+
     async def put(self, caller: Caller, spec: CapSpec) -> CapState:
         """Set or replace a cap; raises InvalidRequest, NotFound and Forbidden."""
         account = await self._owner(caller, spec.scope, spec.scope_id, spec.account)

@@ -6,8 +6,7 @@ down makes an estimate fail.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,14 +20,13 @@ from batchmill.domain.estimate import (
     Checked,
     Estimate,
     ModelEstimate,
-    Pace,
     appraise,
     foresee,
     has_output,
     with_price_faults,
 )
 from batchmill.domain.file import File
-from batchmill.domain.limits import DAY, HOUR, Limits
+from batchmill.domain.limits import DAY
 from batchmill.domain.lines import (
     CHAT,
     FileCheck,
@@ -44,7 +42,9 @@ from batchmill.service.batches import BatchSpec, ProgressSource, Rules, check_sp
 from batchmill.service.caller import Caller
 from batchmill.service.files import unknown_file
 from batchmill.service.models import supported_endpoints
+from batchmill.service.paces import paces_of
 from batchmill.service.refusals import is_plausible_id, require_input
+from batchmill.service.windows import shortest_window
 
 _AT_ONCE: Final = 2
 _MEAN_DAYS: Final = 30
@@ -133,13 +133,14 @@ class Estimates:
             await self._appraise(caller, file, demand, reading, window)
             for demand in reading.tally.demands()
         ]
+        paces = paces_of(await self._store.batches.unfinished(), self._progress)
         found = Estimate(
             endpoint=endpoint,
             window=window,
             checked=reading.checked(),
             price_version=self._rules.prices.version,
             models=tuple(models),
-            duration=foresee(models, await self._paces(one.model for one in models)),
+            duration=foresee(models, paces),
             budget=None if spec.budget is None else parse_amount(spec.budget),
         )
         return with_price_faults(found)
@@ -192,19 +193,6 @@ class Estimates:
         pieces = [piece async for piece in self._blobs.read(file.blob, start, end)]
         return parse_request(b"".join(pieces)).body
 
-    async def _paces(self, models: Iterable[str]) -> Mapping[str, Pace]:
-        """How fast each model runs now, over the batches of everybody."""
-        ahead, rates = Counter[str](), dict[str, float]()
-        for batch in await self._store.batches.unfinished():
-            if batch.model is None:
-                continue
-            counts, progress = batch.counts, self._progress(batch.id)
-            ahead[batch.model] += counts.total - counts.completed - counts.failed
-            if progress is not None and progress.lines_per_second:
-                so_far = rates.get(batch.model, 0.0)
-                rates[batch.model] = so_far + progress.lines_per_second
-        return {model: Pace(rates.get(model), ahead[model]) for model in models}
-
 
 class _Reading:
     """One pass over an input file. Fed from a thread, one chunk at a time."""
@@ -252,12 +240,6 @@ class _Reading:
             url = read_url(first.data) if first.data else None
             self._rules = replace(self._rules, endpoint=url if url in ENDPOINTS else CHAT)
         return FileCheck(self._rules, file_bytes=self._file_bytes)
-
-
-def shortest_window(limits: Limits) -> str:
-    """The shortest completion window that is accepted, as it is written."""
-    shortest = limits.completion_window_min
-    return f"{-(-shortest // HOUR)}h" if shortest >= HOUR else f"{shortest}s"
 
 
 def _as_batch(spec: EstimateSpec, rules: Rules) -> BatchSpec:

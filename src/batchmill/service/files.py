@@ -49,6 +49,16 @@ class FileSpec:
     expires_after: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What an account keeps, and how much it may; uploads under way are among it."""
+
+    files: int
+    bytes: int
+    max_files: int
+    max_bytes: int
+
+
 class Files:
     """The use-cases of files."""
 
@@ -102,6 +112,12 @@ class Files:
             return await self._store.list(caller.account, query)
         except CursorUnknown:
             raise unknown_file(query.after or "", param="after") from None
+
+    async def room(self, caller: Caller) -> Space:
+        """How much of its quota the caller's account has used."""
+        kept = await self._store.kept(caller.account, self._clock.now())
+        quota = quota_of(self._limits)
+        return Space(kept.files, kept.bytes, max_files=quota.files, max_bytes=quota.bytes)
 
     async def delete(self, caller: Caller, file_id: str) -> None:
         """Delete; raises NotFound, and Conflict while an unfinished batch uses the file."""

@@ -36,6 +36,17 @@ class Identity:
         key = await self._find(secret or "")
         if key is None or not key.is_usable(now):
             raise _unidentified()
+        return await self._admit(key, now)
+
+    async def recognize(self, account: str, key_id: str) -> Caller:
+        """The caller whose key was seen before; raises Unidentified where it no longer opens."""
+        now = self._clock.now()
+        key = await self._keys.get(account, key_id)
+        if key is None or not key.is_usable(now):
+            raise _unidentified()
+        return await self._admit(key, now)
+
+    async def _admit(self, key: Key, now: float) -> Caller:
         await self._touch(key, now)
         return Caller(
             account=key.account,

@@ -25,18 +25,19 @@ class Models:
 
     def list(self, caller: Caller) -> Sequence[Model]:
         """Every model that the caller may call, by name."""
-        return tuple(model for model in self._models.values() if _may_call(caller, model.id))
+        return tuple(model for model in self._models.values() if may_call(caller, model.id))
 
     def retrieve(self, caller: Caller, model_id: str) -> Model:
         """The model; raises NotFound, also for one that the caller may not call."""
-        model = self._models.get(model_id) if _may_call(caller, model_id) else None
+        model = self._models.get(model_id) if may_call(caller, model_id) else None
         if model is None:
             message = f"The model '{shorten(model_id)}' does not exist."
             raise NotFound(message, param="model", code="model_not_found")
         return model
 
 
-def _may_call(caller: Caller, model_id: str) -> bool:
+def may_call(caller: Caller, model_id: str) -> bool:
+    """Whether lines of the caller may name the model, as far as its key goes."""
     return caller.models is None or model_id in caller.models
 
 

@@ -4,6 +4,7 @@ Throughput is over the time in which there were calls: the batches of a model
 from their begin to their last sign, overlaps counted once.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -79,6 +80,24 @@ class Monitored:
     until: float
     bucket: Bucket
     models: Sequence[ModelHealth]
+
+    @property
+    def total(self) -> Tally:
+        """All models together."""
+        return sum((health.total for health in self.models), Tally())
+
+    def course(self) -> Sequence[tuple[float, Tally]]:
+        """All models together over time: every period from its begin on, also the empty ones."""
+        first, last = (self.bucket.number_of(at) for at in (self.since, self._last))
+        sums = dict.fromkeys(range(first, last + 1), Tally())
+        for health in self.models:
+            for period, tally in health.periods.items():
+                sums[period] = sums.get(period, Tally()) + tally
+        return [(self.bucket.start_of(period), sums[period]) for period in sorted(sums)]
+
+    @property
+    def _last(self) -> float:
+        return max(self.since, math.nextafter(self.until, 0.0))
 
 
 class Monitoring:

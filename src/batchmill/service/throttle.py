@@ -5,6 +5,7 @@ refused request is not counted: patience is all it takes to be let in again.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from batchmill.domain.errors import RateLimited
 from batchmill.domain.rates import Rate, RateRule, Ruling
@@ -18,7 +19,12 @@ _WHAT = {
     RateRule.BATCH_CANCEL: "batches are cancelled",
     RateRule.FILE_UPLOAD: "files are uploaded",
     RateRule.FILE_OTHER: "files are looked at, listed and deleted",
+    RateRule.SIGN_IN: "people sign in",
 }
+
+
+MOST_SHUT: Final = 10_000
+"""How many shut doors are remembered: addresses come without end."""
 
 
 class Throttle:
@@ -28,22 +34,36 @@ class Throttle:
         self._rates = rates
         self._store = store
         self._clock = clock
-        # Until when each account's next request of a rule is refused for certain: those who
+        # Until when each name's next request of a rule is refused for certain: those who
         # storm a shut door cost the database, which others wait for, one question and no more.
         self._shut: dict[tuple[str, RateRule], float] = {}
 
     async def admit(self, caller: Caller, rule: RateRule) -> Ruling | None:
-        """Count a request; None where the rule has no rate. Raises RateLimited."""
+        """Count a request of an account; None where the rule has no rate. Raises RateLimited."""
+        return await self.admit_name(caller.account, rule)
+
+    async def admit_name(self, name: str, rule: RateRule) -> Ruling | None:
+        """Count a request of whoever goes by ``name``: an account, or an address without one.
+
+        None where the rule has no rate; raises RateLimited. A rule counts names of one kind.
+        """
         rate = self._rates.get(rule)
         if rate is None:
             return None
-        door, now = (caller.account, rule), self._clock.now()
+        door, now = (name, rule), self._clock.now()
         self._refuse_while_shut(door, rate, now)
-        ruling = await self._store.admit(caller.account, rule, rate, now)
+        ruling = await self._store.admit(name, rule, rate, now)
         if ruling.retry_after is not None:
-            self._shut[door] = now + ruling.retry_after
+            self._shut_until(now + ruling.retry_after, door, now)
             raise RateLimited(_sentence(rule, ruling), ruling)
         return ruling
+
+    def _shut_until(self, until: float, door: tuple[str, RateRule], now: float) -> None:
+        if len(self._shut) >= MOST_SHUT:
+            self._shut = {shut: end for shut, end in self._shut.items() if end > now}
+        if len(self._shut) >= MOST_SHUT:
+            self._shut.clear()  # no more than what they save is lost: the store is asked again
+        self._shut[door] = until
 
     def _refuse_while_shut(self, door: tuple[str, RateRule], rate: Rate, now: float) -> None:
         until = self._shut.get(door, now)

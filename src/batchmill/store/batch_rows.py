@@ -1,7 +1,7 @@
 """Batches as rows: what each column holds, and a row read back as a Batch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -10,6 +10,7 @@ from batchmill.domain.batch import Batch, Counts, Halt, LineError, Status
 from batchmill.domain.money import parse_amount, text_of
 from batchmill.domain.usage import ZERO
 from batchmill.store.money import columns_of_prices, prices_of
+from batchmill.store.search import fold
 from batchmill.store.tokens import columns_of, usage_of
 
 _NAME_KEY = "ds_name"
@@ -27,7 +28,7 @@ _TIMES = (
 def new_row(batch: Batch) -> dict[str, Any]:
     """Every column of a batch that was just created, but those of its idempotency key."""
     metadata = batch.metadata
-    name = None if metadata is None else metadata.get(_NAME_KEY)
+    name = _name_in(metadata)
     return {
         "id": batch.id,
         "account": batch.account,
@@ -47,6 +48,11 @@ def new_row(batch: Batch) -> dict[str, Any]:
         **_sums(Counts(), batch=None),
         **changed_columns(batch),
     }
+
+
+def name_of(metadata: str | None) -> str | None:
+    """The name of a batch, as its owner wrote it, in the text of its metadata."""
+    return _name_in(_mapping_of_text(metadata))
 
 
 def changed_columns(batch: Batch) -> dict[str, Any]:
@@ -80,7 +86,7 @@ def batch_of(row: RowMapping) -> Batch:
         status=Status(row["status"]),
         created_at=row["created_at"],
         expires_at=row["expires_at"],
-        metadata=None if row["metadata"] is None else json.loads(row["metadata"]),
+        metadata=_mapping_of_text(row["metadata"]),
         output_expires_after=row["output_expires_after"],
         verdict=None if row["verdict"] is None else Status(row["verdict"]),
         model=row["model"],
@@ -100,11 +106,6 @@ def batch_of(row: RowMapping) -> Batch:
     )
 
 
-def fold(name: str) -> str:
-    """``name`` as it is searched: without regard to case, alike in every database."""
-    return name.casefold()
-
-
 def _sums(counts: Counts, batch: Batch | None) -> dict[str, int]:
     return {
         "total": counts.total,
@@ -116,6 +117,14 @@ def _sums(counts: Counts, batch: Batch | None) -> dict[str, int]:
             0 if batch is None else batch.list_price, 0 if batch is None else batch.price
         ),
     }
+
+
+def _name_in(metadata: Mapping[str, str] | None) -> str | None:
+    return None if metadata is None else metadata.get(_NAME_KEY)
+
+
+def _mapping_of_text(text: str | None) -> dict[str, str] | None:
+    return None if text is None else dict(json.loads(text))
 
 
 def _list_as_text(names: Sequence[str] | None) -> str | None:

@@ -4,7 +4,7 @@ Until a batch is terminal its counts and usage are the sums over its shards;
 then the columns of its own row hold what was delivered, for good.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, bindparam, func, insert, select, update
@@ -18,6 +18,7 @@ from batchmill.domain.shards import Shard
 from batchmill.domain.webhook import batch_event
 from batchmill.ports import (
     BatchQuery,
+    FileUse,
     Idempotency,
     IdempotencyMismatch,
     Page,
@@ -25,12 +26,14 @@ from batchmill.ports import (
     UnfinishedCap,
 )
 from batchmill.store.audit import insert_deed
-from batchmill.store.batch_rows import batch_of, changed_columns, fold, new_row
+from batchmill.store.batch_rows import batch_of, changed_columns, new_row
 from batchmill.store.database import Database
+from batchmill.store.file_uses import uses_by_file, uses_statement
 from batchmill.store.files import insert_files
 from batchmill.store.ledger import batch_prices, credit_back, drop_meters, insert_entries
 from batchmill.store.money import MONEY_COLUMNS
 from batchmill.store.paging import beyond, by_creation, page_of, within
+from batchmill.store.search import holds
 from batchmill.store.shards import insert_shards
 from batchmill.store.tables import UNFINISHED, batches, shards
 from batchmill.store.webhooks import announce
@@ -38,9 +41,6 @@ from batchmill.store.webhooks import announce
 _SUMMED = ("completed", "failed", "resent")
 _SUMMED_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _SUMS = ("total", *_SUMMED, *_SUMMED_TOKENS)
-
-# No name is as long; SQLite refuses patterns of more than 50,000 bytes.
-_LONGEST_NEEDLE = 4_000
 
 
 class SqlBatches:
@@ -90,6 +90,18 @@ class SqlBatches:
                 statement = statement.where(behind)
             rows = await connection.execute(with_sums(statement, descending=True))
         return page_of([batch_of(row) for row in rows.mappings()], query.limit)
+
+    async def using(
+        self, account: str, file_ids: Sequence[str], *, most: int
+    ) -> Mapping[str, Sequence[FileUse]]:
+        """The account's batches by the files that they use; a file without a use is absent.
+
+        Of each file ``most`` at the most: unfinished ones first, then the newest.
+        """
+        statement = uses_statement(account, file_ids, most)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(statement)).mappings().all()
+        return uses_by_file(rows)
 
     async def unfinished(self) -> Sequence[Batch]:
         """Every batch in a status that is not terminal, of every account, oldest first."""
@@ -171,13 +183,16 @@ def with_sums(chosen: Select[Any], *, descending: bool) -> Select[Any]:
 def _filters(query: BatchQuery) -> list[ColumnElement[bool]]:
     conditions = within(batches.c.created_at, query.created_after, query.created_before)
     if query.name_contains:
-        needle = fold(query.name_contains)[:_LONGEST_NEEDLE]
-        conditions.append(batches.c.name.contains(needle, autoescape=True))
-    if query.input_file_ids:
-        conditions.append(batches.c.input_file_id.in_(query.input_file_ids))
-    if query.statuses:
-        conditions.append(batches.c.status.in_([status.value for status in query.statuses]))
-    return conditions
+        conditions.append(holds(query.name_contains, batches.c.name))
+    if query.search:
+        conditions.append(holds(query.search, batches.c.name, batches.c.id))
+    chosen = (
+        (batches.c.input_file_id, query.input_file_ids),
+        (batches.c.status, [status.value for status in query.statuses]),
+        (batches.c.workspace, query.workspaces),
+        (batches.c.model, query.models),
+    )
+    return [*conditions, *(column.in_(values) for column, values in chosen if values)]
 
 
 def _one_with(column: Column[Any]) -> Select[Any]:

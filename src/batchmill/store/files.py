@@ -8,11 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batchmill.domain.account import Deed
 from batchmill.domain.file import File, Purpose
-from batchmill.ports import FileQuery, Page, Quota, Reservation
+from batchmill.ports import FileQuery, Kept, Page, Quota, Reservation
 from batchmill.store.audit import insert_deed
 from batchmill.store.database import Database
 from batchmill.store.paging import beyond, by_creation, page_of, within
-from batchmill.store.quota import Room, drop_stale, give_back, hold, take
+from batchmill.store.quota import Room, drop_stale, give_back, hold, kept, take
+from batchmill.store.search import fold, holds
 from batchmill.store.tables import UNFINISHED, batches, files
 
 
@@ -68,6 +69,11 @@ class SqlFiles:
             rows = (await connection.execute(statement)).mappings().all()
         return page_of([file_of(row) for row in rows], query.limit)
 
+    async def kept(self, account: str, now: float) -> Kept:
+        """What counts against the account's quota now."""
+        async with self._database.read() as connection:
+            return await kept(connection, account, now)
+
     async def delete(self, account: str, file_id: str, deed: Deed | None = None) -> str | None:
         """Delete the row, or return the id of the oldest unfinished batch that uses the file.
 
@@ -109,6 +115,8 @@ def list_statement(account: str, query: FileQuery) -> Select[Any]:
     ]
     if query.purpose is not None:
         conditions.append(files.c.purpose == query.purpose)
+    if query.search:
+        conditions.append(holds(query.search, files.c.folded, files.c.id))
     chosen = select(files).where(*conditions).limit(query.limit + 1)
     return by_creation(chosen, files, descending=query.descending)
 
@@ -151,6 +159,7 @@ def _row_of(file: File) -> dict[str, Any]:
         "account": file.account,
         "purpose": file.purpose.value,
         "filename": file.filename,
+        "folded": fold(file.filename),
         "bytes": file.bytes,
         "digest": file.digest,
         "blob": file.blob,

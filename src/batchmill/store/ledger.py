@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Select,
     Table,
     bindparam,
     delete,
@@ -24,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from batchmill.domain.caps import Cap, Scope
 from batchmill.domain.ledger import Entry
 from batchmill.domain.shards import ShardStatus
-from batchmill.ports import BatchSpent, ShardTally
+from batchmill.ports import BatchSpent, Milestone, ShardTally
 from batchmill.store.database import Database
 from batchmill.store.money import MONEY_COLUMNS, columns_of_prices, money_sums, prices_of
 from batchmill.store.tables import ledger, ledger_items, meters, shards
@@ -35,9 +36,10 @@ _HOUR = 3600
 CREDIT = -1
 
 _COUNTED = (
-    *("calls", "failures", "rejections", "millis"),
+    *("calls", "failures", "rejections", "retries", "millis"),
     *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
 )
+_COURSE_NAMES = tuple(name for name in Milestone.__slots__ if name != "at")
 _ENTRY_NAMES = (
     *("batch_id", "model", "account", "workspace", "key_id"),
     *("price_version", "currency"),
@@ -82,6 +84,14 @@ class SqlLedger:
             _, price = prices_of((await connection.execute(closed)).mappings().one())
             rows = (await connection.execute(running)).mappings().all()
         return BatchSpent(price, {row["position"]: prices_of(row)[1] for row in rows})
+
+    async def course(self, batch_id: str) -> Sequence[Milestone]:
+        """A milestone for each closed shard, and each open one that has settled lines; by time."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_course(batch_id))).mappings().all()
+        return [
+            Milestone(row["at"], **{name: int(row[name]) for name in _COURSE_NAMES}) for row in rows
+        ]
 
     async def spent(self, cap: Cap, since: float) -> int:
         """Units charged under a cap since a full hour, by closed shards alone."""
@@ -174,6 +184,21 @@ def batch_prices(batch_ids: Any) -> Any:
     return select(both.c.batch_id, *money_sums(both)).group_by(both.c.batch_id)
 
 
+def _course(batch_id: str) -> Select[Any]:
+    """The rows of each shard summed; a shard has them in one of the tables. No credits."""
+    both = union_all(
+        *(
+            select(table.c.position, table.c.at, *(table.c[name] for name in _COURSE_NAMES)).where(
+                table.c.batch_id == batch_id, table.c.position != CREDIT
+            )
+            for table in (ledger, meters)
+        )
+    ).subquery("metered")
+    at = func.max(both.c.at).label("at")
+    sums = [func.sum(both.c[name]).label(name) for name in _COURSE_NAMES]
+    return select(at, *sums).group_by(both.c.position).order_by(at, both.c.position)
+
+
 def _key_of(tally: ShardTally) -> dict[str, Any]:
     return {
         "of_batch": tally.batch_id,
@@ -197,6 +222,7 @@ def _row_of(entry: Entry, at: float) -> dict[str, Any]:
         "calls": entry.calls,
         "failures": entry.failures,
         "rejections": entry.rejections,
+        "retries": entry.retries,
         "millis": entry.millis,
         **columns_of(entry.usage),
         **columns_of_prices(entry.list_price, entry.price),

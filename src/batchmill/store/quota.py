@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, Table, delete, func, insert, selec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batchmill.domain.file import UploadStatus
-from batchmill.ports import Quota, QuotaReached, Reservation
+from batchmill.ports import Kept, Quota, QuotaReached, Reservation
 from batchmill.store.tables import files, reservations, uploads
 
 
@@ -64,27 +64,41 @@ async def drop_stale(connection: AsyncConnection, now: float) -> int:
     return (await connection.execute(stale)).rowcount
 
 
+async def kept(connection: AsyncConnection, account: str, now: float) -> Kept:
+    """What counts now. Stale reservations do not: who needs their room deletes them first."""
+    live = reservations.c.expires_at > now
+    return await _sum(connection, used_statements(account, live, now))
+
+
 async def _refuse_beyond(connection: AsyncConnection, room: Room, quota: Quota, now: float) -> None:
-    counted = union_all(*_used_by_others(room, now))
-    count = total = 0
-    for some, size in (await connection.execute(counted)).all():
-        count, total = count + int(some), total + int(size)
-    if count + 1 > quota.files:
+    others = reservations.c.id != room.id
+    used = await _sum(connection, used_statements(room.account, others, now))
+    if used.files + 1 > quota.files:
         raise QuotaReached("files")
-    if total + room.bytes > quota.bytes:
+    if used.bytes + room.bytes > quota.bytes:
         raise QuotaReached("bytes")
 
 
-def _used_by_others(room: Room, now: float) -> Sequence[Select[Any]]:
+async def _sum(connection: AsyncConnection, counting: Sequence[Select[Any]]) -> Kept:
+    count = total = 0
+    for some, size in (await connection.execute(union_all(*counting))).all():
+        count, total = count + int(some), total + int(size)
+    return Kept(files=count, bytes=total)
+
+
+def used_statements(
+    account: str, reserved: ColumnElement[bool], now: float
+) -> Sequence[Select[Any]]:
+    """Count and bytes of everything that takes room; ``reserved`` says which reservations do."""
     # an upload whose hour is over can no longer be completed, swept or not
     pending = (uploads.c.status == UploadStatus.PENDING.value, uploads.c.expires_at > now)
     return (
-        _used(files, room),
-        _used(reservations, room, reservations.c.id != room.id),
-        _used(uploads, room, *pending),
+        _used(files, account),
+        _used(reservations, account, reserved),
+        _used(uploads, account, *pending),
     )
 
 
-def _used(table: Table, room: Room, *conditions: ColumnElement[bool]) -> Select[Any]:
+def _used(table: Table, account: str, *conditions: ColumnElement[bool]) -> Select[Any]:
     total = func.coalesce(func.sum(table.c.bytes), 0)
-    return select(func.count(), total).where(table.c.account == room.account, *conditions)
+    return select(func.count(), total).where(table.c.account == account, *conditions)

@@ -46,6 +46,12 @@ class SqlRates:
                 await connection.execute(insert(rate_events), [row])
         return ruling
 
+    async def forget(self, before: float) -> int:
+        """Delete what was admitted before that time, of whoever never came again."""
+        async with self._database.relaxed() as connection:
+            old = delete(rate_events).where(rate_events.c.at < before)
+            return (await connection.execute(old)).rowcount
+
 
 @dataclass(frozen=True, slots=True)
 class _Seen:

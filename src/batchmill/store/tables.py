@@ -97,6 +97,7 @@ def _metered() -> list[Column[Any]]:
         _words("currency", nullable=True),
         *(_number(name) for name in ("calls", "failures", "rejections", "millis", *_TOKENS)),
         *_money(),
+        _number("retries"),
     ]
 
 
@@ -110,6 +111,7 @@ files = Table(
     _words("account"),
     _words("purpose"),
     _words("filename"),
+    _words("folded"),  # the name as it is searched
     _number("bytes"),
     _words("digest"),
     _words("blob"),
@@ -201,8 +203,11 @@ batches = Table(
     _words("idempotency_key", nullable=True),
     _words("idempotency_fingerprint", nullable=True),
     Index("ix_batches_newest", "account", "created_at", "seq"),
+    Index("ix_batches_newest_of_workspace", "account", "workspace", "created_at", "seq"),
     Index("ix_batches_status", "status", "account", "endpoint"),
-    Index("ix_batches_input", "input_file_id", "status"),
+    Index("ix_batches_input", "account", "input_file_id", "status"),
+    Index("ix_batches_output", "account", "output_file_id"),
+    Index("ix_batches_error", "account", "error_file_id"),
     Index("ix_batches_idempotency", "account", "idempotency_key", unique=True),
     sqlite_autoincrement=True,
 )

@@ -1,34 +1,42 @@
-"""The API, made from settings: services over the parts, and the app in front of them."""
+"""The application, made from settings: services over the parts, and the doors in front of them."""
 
 from collections.abc import Callable
 from functools import partial
 
 from fastapi import FastAPI
 
-from batchmill.api.app import Door, Services, create_app
-from batchmill.api.bodies import Patience
+from batchmill.api.app import Door, create_app
 from batchmill.api.gate import Served
 from batchmill.api.health import Probes
 from batchmill.api.hosts import ANY
 from batchmill.api.identity import Doorkeeper, identify_anyone
 from batchmill.api.throttle import slowed_by
 from batchmill.config import Settings
+from batchmill.door.bodies import Patience
 from batchmill.service.accounting import make_accounting
 from batchmill.service.administration import make_administration
-from batchmill.service.batches import Batches, Rules
+from batchmill.service.batches import Batches, ProgressSource, Rules
+from batchmill.service.course import Course
+from batchmill.service.error_groups import ErrorGroups
 from batchmill.service.estimates import Estimates
 from batchmill.service.files import Files
 from batchmill.service.identity import Identity
+from batchmill.service.lines import Lines
+from batchmill.service.model_board import ModelBoard, Offer
 from batchmill.service.models import Models
+from batchmill.service.reruns import Reruns
 from batchmill.service.results import Results
+from batchmill.service.services import Services
 from batchmill.service.throttle import Throttle
 from batchmill.service.uploads import Uploads
 from batchmill.service.webhooks import Webhooks
 from batchmill.telemetry import HttpMetrics, http_metrics, merge_expositions, read_snapshot, render
 from batchmill.upstream.tokenizer import Tokenizer
 from batchmill.webhooks import Sender
+from batchmill.wiring.console import add_console
 from batchmill.wiring.parts import Parts, Paths
 from batchmill.wiring.signs import ProgressFile, is_alive
+from batchmill.wiring.upstream_signs import UpstreamFile, backings_of
 from batchmill.wiring.upstreams import UpstreamCounter
 
 
@@ -49,7 +57,11 @@ def make_app(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Fast
         observe=partial(_observe, metrics),
         admit=_doorkeeper(settings, parts),
     )
-    return create_app(_services(settings, parts, wake), probes, door)
+    services = _services(settings, parts, wake)
+    app = create_app(services, probes, door)
+    if settings.console.enabled:
+        add_console(app, settings, parts, services)
+    return app
 
 
 def _allowed_hosts(settings: Settings) -> tuple[str, ...]:
@@ -75,12 +87,19 @@ def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Ser
         allow_private_callbacks=settings.webhooks.allow_private,
     )
     store, blobs, clock = parts.store, parts.blobs, parts.clock
+    files = Files(store=store.files, blobs=blobs, clock=clock, limits=limits)
+    journal = parts.journal
     return Services(
-        files=Files(store=store.files, blobs=blobs, clock=clock, limits=limits),
+        files=files,
         uploads=Uploads(store=store, blobs=blobs, clock=clock, limits=limits),
         batches=Batches(store=store, clock=clock, rules=rules, wake=wake, progress=progress),
-        results=Results(store=store, blobs=blobs, journal=parts.journal, limits=limits),
+        results=Results(store=store, blobs=blobs, journal=journal, limits=limits),
+        lines=Lines(store=store, blobs=blobs, journal=journal, clock=clock),
+        error_groups=ErrorGroups(store=store, blobs=blobs, journal=journal, clock=clock),
+        reruns=Reruns(store=store, blobs=blobs, clock=clock, files=files, limits=limits),
+        course=Course(store=store),
         models=Models(settings.catalog(), created=int(clock.now())),
+        board=_board(settings, parts, progress),
         admin=make_administration(store, clock),
         accounting=make_accounting(store, clock, parts.prices),
         estimates=Estimates(
@@ -93,6 +112,16 @@ def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Ser
             progress=progress,
         ),
         webhooks=_webhooks(settings, parts),
+    )
+
+
+def _board(settings: Settings, parts: Parts, progress: ProgressSource) -> ModelBoard:
+    return ModelBoard(
+        offer=Offer(settings.catalog(), parts.prices, backings_of(settings)),
+        batches=parts.store.batches,
+        clock=parts.clock,
+        figures=UpstreamFile(Paths(settings.data.dir).snapshot, parts.clock.now),
+        progress=progress,
     )
 
 

@@ -62,6 +62,11 @@ class Paths:
         return self.root / "engine.json"
 
     @property
+    def session_secret(self) -> Path:
+        """What the console's sessions are signed with."""
+        return self.root / "session.secret"
+
+    @property
     def engine_lock(self) -> Path:
         """Held by the one engine that works on this folder."""
         return self.root / "engine.lock"

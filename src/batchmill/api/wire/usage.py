@@ -1,6 +1,5 @@
 """Usage, spending and monitoring as clients see them."""
 
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -8,6 +7,7 @@ from pydantic import BaseModel, Field
 from batchmill.api.wire.caps import CapObject, cap_object
 from batchmill.api.wire.shape import Shape
 from batchmill.domain.money import text_of
+from batchmill.door.tables import billing_month
 from batchmill.ports import Group, SpendingLine, UsageLine
 from batchmill.service.caps import Month
 from batchmill.service.monitoring import ModelHealth, Monitored
@@ -200,11 +200,9 @@ def usage_page(report: Report[UsageLine]) -> UsagePage:
 
 def spending_object(line: SpendingLine) -> SpendingObject:
     """A line item as clients see it."""
-    group = line.group
-    month = datetime.fromtimestamp(group.bucket.start_of(group.period), UTC)
     return SpendingObject(
-        **_whose(group),
-        billing_month=f"{month:%Y-%m}",
+        **_whose(line.group),
+        billing_month=billing_month(line.group),
         line_item=line.item.value,
         usage=line.tokens,
         list_price=text_of(line.list_price),

@@ -175,7 +175,7 @@ def webhook_delivery_object(delivery: Delivery) -> WebhookDeliveryObject:
         event_id=delivery.event_id,
         event_type=delivery.event_type,
         subject=delivery.subject,
-        status=_status(delivery),
+        status=delivery.status,
         attempts=delivery.attempts,
         created_at=int(delivery.created_at),
         next_attempt_at=seconds_of(delivery.next_at),
@@ -191,9 +191,3 @@ def webhook_delivery_list(page: Page[Delivery]) -> WebhookDeliveryList:
     data = [webhook_delivery_object(one) for one in page.items]
     first, last = ends_of(one.id for one in data)
     return WebhookDeliveryList(data=data, first_id=first, last_id=last, has_more=page.has_more)
-
-
-def _status(delivery: Delivery) -> Literal["pending", "delivered", "given_up"]:
-    if delivery.delivered_at is not None:
-        return "delivered"
-    return "given_up" if delivery.next_at is None else "pending"

@@ -1,0 +1,1 @@
+"""What pages show, worked out of what the services said. Pure: no requests, no services."""

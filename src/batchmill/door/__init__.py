@@ -1,0 +1,1 @@
+"""What both doors share, the API's and the console's: roles, streamed bodies, file content."""

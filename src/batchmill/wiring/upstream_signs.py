@@ -1,0 +1,92 @@
+"""What the engine's metrics say of its upstreams, for the model board of the API's process.
+
+The engine names an upstream by its URL, or a model that runs within it by that
+model's name: ``backings_of`` gives the board the same names.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from batchmill.config import ModelSettings, Settings
+from batchmill.domain.catalog import TEST_MODEL
+from batchmill.service.model_board import Backing, Seat, UpstreamFigures
+from batchmill.telemetry import read_snapshot
+from batchmill.wiring.signs import is_alive
+
+TEST_UPSTREAM: Final = "test"
+
+_WITHIN: Final = "built-in"
+_UP: Final = "batchmill_upstream_up"
+_FAULTS: Final = "batchmill_upstream_faults_total"
+_IN_FLIGHT: Final = "batchmill_in_flight"
+_LIMIT: Final = "batchmill_in_flight_limit"
+_READ: Final = tuple(f"{name}{{".encode() for name in (_UP, _FAULTS, _IN_FLIGHT, _LIMIT))
+
+Named = tuple[str, str]
+"""A model and an upstream."""
+
+
+class UpstreamFile:
+    """The engine's last word on its upstreams, read again when it has changed."""
+
+    def __init__(self, path: Path, now: Callable[[], float]) -> None:
+        self._path = path
+        self._now = now
+        self._read_at = 0
+        self._figures: Mapping[Named, UpstreamFigures] = {}
+
+    def __call__(self) -> Mapping[Named, UpstreamFigures] | None:
+        """Every upstream that the engine has used; None where it is down."""
+        if not is_alive(self._path, self._now()):
+            return None
+        try:
+            changed_at = self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        if changed_at != self._read_at:
+            self._figures = figures_in(read_snapshot(self._path))
+            self._read_at = changed_at
+        return self._figures
+
+
+def figures_in(text: bytes) -> Mapping[Named, UpstreamFigures]:
+    """The figures of upstreams in an exposition, of which no more is parsed than needed."""
+    lines = [line for line in text.splitlines() if line.startswith(_READ)]
+    values: dict[Named, dict[str, int]] = {}
+    for family in text_string_to_metric_families(b"\n".join(lines).decode()):
+        for sample in family.samples:
+            named = (sample.labels["model"], sample.labels["upstream"])
+            found = values.setdefault(named, {_FAULTS: 0})
+            # faults have a reason each: they add up
+            found[sample.name] = found.get(sample.name, 0) + int(sample.value)
+    return {named: _figures(found) for named, found in values.items()}
+
+
+def _figures(found: Mapping[str, int]) -> UpstreamFigures:
+    return UpstreamFigures(
+        is_up=bool(found[_UP]) if _UP in found else None,
+        in_flight=found.get(_IN_FLIGHT),
+        limit=found.get(_LIMIT),
+        faults=found.get(_FAULTS),
+    )
+
+
+def backings_of(settings: Settings) -> Mapping[str, Backing]:
+    """What answers for each served model."""
+    test = Backing((Seat(TEST_UPSTREAM, _WITHIN),), is_builtin=True)
+    return {**{model.name: _backing(model) for model in settings.models}, TEST_MODEL: test}
+
+
+def _backing(model: ModelSettings) -> Backing:
+    if model.builtin is not None:
+        return Backing((Seat(model.name, _WITHIN),), is_builtin=True)
+    return Backing(tuple(Seat(one.url, _host(one.url), one.weight) for one in model.upstreams))
+
+
+def _host(url: str) -> str:
+    """The host and port of a URL, without what would let someone in."""
+    return urlsplit(url).netloc.rpartition("@")[2]

@@ -1,0 +1,150 @@
+"""What the engine's snapshot says of upstreams, read as the engine writes it."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from batchmill.config import Settings
+from batchmill.config.settings import DataSettings, ModelSettings, UpstreamSettings
+from batchmill.domain.catalog import TEST_MODEL
+from batchmill.service.caller import Caller
+from batchmill.service.model_board import UpstreamFigures
+from batchmill.telemetry import EngineMetrics, engine_metrics, render, write_snapshot
+from batchmill.wiring.api import _board
+from batchmill.wiring.engine import Lanes
+from batchmill.wiring.parts import Paths, SystemClock, open_parts
+from batchmill.wiring.signs import ProgressFile
+from batchmill.wiring.upstream_signs import UpstreamFile, backings_of, figures_in
+
+ODD = 'a "b"\\c {d="e"} ü'
+SETTINGS = Settings(
+    models=(
+        ModelSettings(
+            name="qwen",
+            upstreams=(
+                UpstreamSettings(url="http://10.0.0.5:8000/v1", max_in_flight=12),
+                UpstreamSettings(url="https://[::1]/v1", weight=0.5, max_in_flight=3),
+            ),
+        ),
+        ModelSettings(name="small", builtin="smollm2"),
+    )
+)
+
+
+def lane(metrics: EngineMetrics, model: str, upstream: str, *, up: int, busy: int) -> None:
+    named = {"model": model, "upstream": upstream}
+    metrics.lanes.upstream_up.labels(**named).set(up)
+    metrics.lanes.in_flight.labels(**named).set(busy)
+    metrics.lanes.in_flight_limit.labels(**named).set(64)
+
+
+def snapshot(path: Path, busy: int) -> None:
+    metrics = engine_metrics()
+    lane(metrics, "m", "u", up=1, busy=busy)
+    write_snapshot(metrics, path, now=0.0)
+
+
+def busy_in(figures: Mapping[tuple[str, str], UpstreamFigures] | None) -> int | None:
+    assert figures is not None
+    return figures["m", "u"].in_flight
+
+
+def test_figures_are_read_as_the_engine_told_them() -> None:
+    metrics = engine_metrics()
+    lane(metrics, "m", "http://a/v1", up=1, busy=7)
+    lane(metrics, ODD, "http://a/v1", up=0, busy=0)
+    faults = metrics.lanes.upstream_faults
+    for reason, count in (("503", 2), ("timeout", 3)):
+        faults.labels(model="m", upstream="http://a/v1", reason=reason).inc(count)
+    assert figures_in(render(metrics.registry)) == {
+        ("m", "http://a/v1"): UpstreamFigures(is_up=True, in_flight=7, limit=64, faults=5),
+        (ODD, "http://a/v1"): UpstreamFigures(is_up=False, in_flight=0, limit=64, faults=0),
+    }
+
+
+def test_what_has_not_been_told_is_unknown() -> None:
+    metrics = engine_metrics()
+    metrics.lanes.upstream_up.labels(model="m", upstream="u").set(1)
+    metrics.lanes.queued.labels(model="other").set(3)
+    expected = {("m", "u"): UpstreamFigures(is_up=True, in_flight=None, limit=None, faults=0)}
+    assert figures_in(render(metrics.registry)) == expected
+    assert figures_in(b"") == {}
+
+
+def test_a_renewed_file_is_read_again_and_another_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "engine.prom"
+    source = UpstreamFile(path, lambda: 1_000.0)
+    for at, busy, seen in ((1_000, 1, 1), (1_001, 2, 2), (1_001, 3, 2)):
+        snapshot(path, busy)
+        os.utime(path, (at, at))
+        assert busy_in(source()) == seen
+
+
+def test_an_engine_that_is_late_by_ten_seconds_is_down(tmp_path: Path) -> None:
+    path, times = tmp_path / "engine.prom", iter((1_009.9, 1_010.0, 1_009.9))
+    source = UpstreamFile(path, lambda: next(times))
+    snapshot(path, 4)
+    os.utime(path, (1_000, 1_000))
+    assert busy_in(source()) == 4
+    assert source() is None
+    assert busy_in(source()) == 4
+
+
+def test_without_a_snapshot_the_engine_is_down(tmp_path: Path) -> None:
+    assert UpstreamFile(tmp_path / "engine.prom", lambda: 0.0)() is None
+
+
+def test_the_board_knows_what_is_configured() -> None:
+    backings = backings_of(SETTINGS)
+    seats = {name: [one.address for one in backing.seats] for name, backing in backings.items()}
+    assert seats == {
+        "qwen": ["10.0.0.5:8000", "[::1]"],
+        "small": ["built-in"],
+        TEST_MODEL: ["built-in"],
+    }
+    assert [one.weight for one in backings["qwen"].seats] == [1.0, 0.5]
+    assert [name for name, one in backings.items() if one.is_builtin] == ["small", TEST_MODEL]
+
+
+def test_the_engine_names_upstreams_as_the_board_does() -> None:
+    """The lanes are those of the engine, made of the same settings."""
+
+    async def main() -> Mapping[tuple[str, str], UpstreamFigures]:
+        metrics = engine_metrics()
+        lanes = Lanes(SETTINGS, SystemClock(), metrics)
+        for model in ("qwen", TEST_MODEL):
+            lanes.of(model)
+        lanes.observe()
+        await lanes.close()
+        return figures_in(render(metrics.registry))
+
+    figures = asyncio.run(main())
+    backings = backings_of(SETTINGS)
+    assert set(figures) == {
+        (model, seat.name) for model in ("qwen", TEST_MODEL) for seat in backings[model].seats
+    }
+    limits = [figures["qwen", seat.name].limit for seat in backings["qwen"].seats]
+    assert limits == [12, 3]
+    assert all(one.is_up and one.in_flight == 0 for one in figures.values())
+
+
+def test_the_servers_board_reads_the_engines_snapshot(tmp_path: Path) -> None:
+    async def main() -> None:
+        settings = SETTINGS.model_copy(update={"data": DataSettings(dir=tmp_path)})
+        async with open_parts(settings) as parts:
+            board = _board(settings, parts, ProgressFile(Paths(tmp_path).progress).of)
+            before = {state.name: state for state in await board.look(Caller())}
+            assert before["qwen"].upstreams[0].in_flight is None
+            metrics = engine_metrics()
+            lane(metrics, "qwen", "http://10.0.0.5:8000/v1", up=1, busy=9)
+            path, soon = Paths(tmp_path).snapshot, parts.clock.now() + 3600
+            write_snapshot(metrics, path, now=soon)
+            os.utime(path, (soon, soon))  # fresh, however slow this machine is
+            after = {state.name: state for state in await board.look(Caller())}
+            first, second = after["qwen"].upstreams
+            assert (first.url, first.is_up, first.in_flight) == ("10.0.0.5:8000", True, 9)
+            assert (second.is_up, second.in_flight) == (None, None)
+            assert set(after) == {"qwen", "small", TEST_MODEL}
+
+    asyncio.run(main())
