@@ -18,7 +18,6 @@ from typing import Any, cast
 
 from engine_fakes import DAY, FakeClock
 
-from batchmill.blobs import LocalBlobs
 from batchmill.config import EngineSettings, ModelSettings, Settings, UpstreamSettings
 from batchmill.domain import ids
 from batchmill.domain.batch import Batch, Event, Status, advance
@@ -26,7 +25,7 @@ from batchmill.domain.errors import StorageFull
 from batchmill.domain.file import File, Purpose
 from batchmill.domain.pricing import NO_PRICES
 from batchmill.engine.engine import Engine
-from batchmill.ports import Quota, Store
+from batchmill.ports import Blobs, Quota, Store
 from batchmill.wiring.engine import open_engine
 from batchmill.wiring.parts import Parts, open_parts
 
@@ -135,7 +134,7 @@ class House:
     settings: Settings
     parts: Parts
     rows: Store
-    blobs: LocalBlobs
+    blobs: Blobs
     clock: FakeClock
     script: Script
     engine: Engine
@@ -149,6 +148,10 @@ class House:
 
     def start(self) -> None:
         self._running = asyncio.create_task(self.engine.run(self._stop, lambda: self.grace))
+        test = asyncio.current_task()
+        assert test is not None
+        # A test that waits for an engine that broke would wait for good; ``stop`` tells why.
+        self._running.add_done_callback(lambda done: _has_broken(done) and test.cancel())
 
     async def stop(self) -> None:
         """Stop the engine as SIGTERM does; raises what broke it."""
@@ -273,6 +276,10 @@ class House:
             await asyncio.sleep(0.0005)
 
 
+def _has_broken(engine: asyncio.Task[None]) -> bool:
+    return not engine.cancelled() and engine.exception() is not None
+
+
 def _parse(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
@@ -311,7 +318,7 @@ async def open_house(
             real,
             clock=clock,
             store=cast("Store", Proxy(real.store, "", script)),
-            blobs=cast("LocalBlobs", Proxy(real.blobs, "blobs", script)),
+            blobs=cast("Blobs", Proxy(real.blobs, "blobs", script)),
         )
         async with open_engine(settings, parts) as engine:
             house = House(settings, parts, real.store, real.blobs, clock, script, engine)

@@ -51,6 +51,9 @@ class OneBlob:
     async def delete(self, key: str) -> None:
         raise NotImplementedError
 
+    async def sweep_partials(self) -> int:
+        raise NotImplementedError
+
 
 def a_file(size: int) -> File:
     return File("f", "default", Purpose.BATCH_OUTPUT, "o.jsonl", size, "d", "results/o", 1.0)

@@ -1,7 +1,7 @@
 """The cluster of one: its only worker lives in this process, one task a shard."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from batchmill.domain.shards import Shard
 from batchmill.ports import ShardEnd, ShardRun, Worker
@@ -16,6 +16,10 @@ class LocalCluster:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._runs: set[asyncio.Task[None]] = set()
+
+    async def attach(self, on_end: Callable[[Shard, ShardEnd], None]) -> Sequence[Shard]:  # noqa: ARG002
+        """None: the worker lives and dies with the dispatcher."""
+        return ()
 
     def run(self, run: ShardRun, on_end: Callable[[Shard, ShardEnd], None]) -> None:
         """Hand a shard to the worker; ``on_end`` is called once, later."""

@@ -11,7 +11,9 @@
     │   ├── QuotaExceeded       the account's files or bytes are used up
     │   └── RateLimited         too many requests in too short a time: wait, and repeat it
     ├── ConfigError             the operator's move: change a setting
-    └── StorageFull             the operator's move: make room on the disk
+    ├── StorageFull             the operator's move: make room on the disk
+    ├── StorageAway             nobody's move: the database or the bucket cannot be reached now
+    └── Superseded              nobody's move: another engine has taken over
 
 Messages are whole sentences for the person who reads them. They never hold
 prompts, answers or secrets.
@@ -79,3 +81,11 @@ class ConfigError(BatchmillError):
 
 class StorageFull(BatchmillError):
     """The disk or the bucket took no more bytes; nothing was stored."""
+
+
+class StorageAway(BatchmillError):
+    """The database or the bucket does not answer; whether it did what was asked is unknown."""
+
+
+class Superseded(BatchmillError):
+    """Another engine decides over this database now; what this one wanted to write was refused."""

@@ -2,8 +2,8 @@
 
 It reads the unfinished batches when it is woken and from time to time, steps
 each along its life, and hands shards to the cluster by ``domain.schedule``. It
-holds nothing that the store does not: at start every running shard goes back
-to waiting, its journal kept.
+holds nothing that the store does not: at start every running shard that no
+worker runs goes back to waiting, its journal kept.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from batchmill.domain.allowance import Admission, Allowance
-from batchmill.domain.batch import Event, Halt, LineError, Status, advance
+from batchmill.domain.batch import Batch, Event, Halt, LineError, Status, advance
 from batchmill.domain.errors import StorageFull
 from batchmill.domain.schedule import Candidate, pick
 from batchmill.domain.shards import Shard, ShardStatus
@@ -64,6 +64,8 @@ class Dispatcher:
         self._allowances = allowances or {}
         self._admission: Admission | None = None
         self._runs: dict[str, BatchRun] = {}
+        # Shards of a dispatcher that is gone, until their batch is known here.
+        self._adopted: dict[str, set[int]] = {}
         self._turn = 0
         self._woken = asyncio.Event()
         self._returns: set[asyncio.Task[None]] = set()
@@ -77,7 +79,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Move batches until ``stop``. Raises what the store raises at the start."""
-        await self._store.shards.release()
+        await self._adopt()
         while not self._is_stopping:
             try:
                 await self._tick()
@@ -85,6 +87,13 @@ class Dispatcher:
                 log.exception(Fact.DISPATCH_FAILED)
                 await self._clock.sleep(_FIRST_PAUSE)
             await self._rest()
+
+    async def _adopt(self) -> None:
+        """Go on with the shards that workers are running already; the others wait again."""
+        held = await self._cluster.attach(self._on_end)
+        for shard in held:
+            self._adopted.setdefault(shard.batch_id, set()).add(shard.index)
+        await self._store.shards.release(held)
 
     async def stop(self, grace: float) -> None:
         """Hand out nothing more; stop the cluster; wait for what is being planned or delivered."""
@@ -152,10 +161,15 @@ class Dispatcher:
             if not self._runs[batch_id].running:
                 del self._runs[batch_id]
         for batch_id in batches.keys() - busy:
-            run = self._runs.setdefault(batch_id, BatchRun(batches[batch_id]))
+            run = self._runs.get(batch_id) or self._begin_run(batches[batch_id])
             run.batch = batches[batch_id]
             run.is_fresh = True
             run.rate.note(run.batch.counts, self._clock.now())
+
+    def _begin_run(self, batch: Batch) -> BatchRun:
+        run = BatchRun(batch, running=self._adopted.pop(batch.id, set()))
+        self._runs[batch.id] = run
+        return run
 
     # --- one batch, one step ---
 
@@ -352,7 +366,9 @@ class Dispatcher:
 
     def _on_end(self, shard: Shard, end: ShardEnd) -> None:
         run = self._runs.get(shard.batch_id)
-        if run is not None:
+        if run is None:
+            self._adopted.get(shard.batch_id, set()).discard(shard.index)
+        else:
             run.running.discard(shard.index)
             if end is ShardEnd.FINISHED:
                 run.unfinished.pop(shard.index, None)

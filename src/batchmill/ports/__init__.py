@@ -12,6 +12,7 @@ from batchmill.ports.blobs import BlobMissing, Blobs, BlobWriter, StoredBlob
 from batchmill.ports.clock import Clock
 from batchmill.ports.cluster import Cluster, ShardEnd, ShardRun, Worker
 from batchmill.ports.journal import Journal, Record, Segment, Settled
+from batchmill.ports.leadership import Bell, Leadership
 from batchmill.ports.money import (
     BatchSpent,
     CapStore,
@@ -20,6 +21,7 @@ from batchmill.ports.money import (
     PriceStore,
     RateStore,
 )
+from batchmill.ports.signs import Sign, SignStore
 from batchmill.ports.store import (
     BatchQuery,
     BatchStore,
@@ -112,6 +114,7 @@ __all__ = [
     "BatchQuery",
     "BatchSpent",
     "BatchStore",
+    "Bell",
     "BlobMissing",
     "BlobWriter",
     "Blobs",
@@ -133,6 +136,7 @@ __all__ = [
     "Journal",
     "Kept",
     "KeyStore",
+    "Leadership",
     "LedgerStore",
     "Milestone",
     "Page",
@@ -154,6 +158,8 @@ __all__ = [
     "ShardRun",
     "ShardStore",
     "ShardTally",
+    "Sign",
+    "SignStore",
     "SpendingLine",
     "Spent",
     "Store",

@@ -48,3 +48,7 @@ class Blobs(Protocol):
     async def delete(self, key: str) -> None:
         """Remove the blob; without one, do nothing."""
         ...
+
+    async def sweep_partials(self) -> int:
+        """Remove what writers in dead processes left unfinished; how many blobs it was."""
+        ...

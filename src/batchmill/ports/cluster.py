@@ -1,6 +1,6 @@
 """The cluster: where workers live, and what they run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -50,6 +50,13 @@ class Worker(Protocol):
 
 class Cluster(Protocol):
     """Where workers live. It runs shards on them and tells how each ended."""
+
+    async def attach(self, on_end: Callable[[Shard, ShardEnd], None]) -> Sequence[Shard]:
+        """The shards that workers are running already, for a dispatcher that is gone.
+
+        Asked once, before anything else. ``on_end`` is called for each, later.
+        """
+        ...
 
     def run(self, run: ShardRun, on_end: Callable[[Shard, ShardEnd], None]) -> None:
         """Hand a shard to a worker; ``on_end`` is called once, later."""

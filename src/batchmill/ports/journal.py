@@ -8,6 +8,7 @@ import msgspec
 
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import Usage
+from batchmill.telemetry import JournalMetrics
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):  # a Struct for the same reason as Usage
@@ -79,4 +80,12 @@ class Journal(Protocol):
 
     async def held(self) -> Sequence[str]:
         """The ids of the batches that there are segments of."""
+        ...
+
+    async def close(self) -> None:
+        """Write no more; open segments are closed by their owners before."""
+        ...
+
+    def observe(self, metrics: JournalMetrics) -> None:
+        """Show what waits to be durable, and how long the last groups took."""
         ...

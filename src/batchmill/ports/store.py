@@ -329,6 +329,9 @@ class ShardStore(Protocol):
         """
         ...
 
-    async def release(self) -> int:
-        """Set every running shard back to waiting; how many there were."""
+    async def release(self, held: Sequence[Shard] = ()) -> int:
+        """Set every running shard back to waiting; how many there were.
+
+        Those of ``held`` stay, where the stored attempt is the one handed in.
+        """
         ...

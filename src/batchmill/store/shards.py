@@ -31,6 +31,10 @@ _OF_ATTEMPT = (
     shards.c.attempt == bindparam("by_attempt"),
 )
 _TALLY = update(shards).where(*_OF_ATTEMPT, shards.c.status == RUNNING)
+# Written out, and not a parameter, so that the index of running shards serves.
+_RUNNING = select(shards.c.batch_id, shards.c.position, shards.c.attempt).where(
+    shards.c.status == literal(RUNNING, literal_execute=True)
+)
 _CLOSED = select(shards.c.position).where(*_OF_ATTEMPT, shards.c.status == DONE)
 
 
@@ -81,13 +85,17 @@ class SqlShards:
             # An attempt that does not know whether it closed may close again.
             return (await connection.execute(_CLOSED, _values_of(tally))).first() is not None
 
-    async def release(self) -> int:
-        """Set every running shard back to waiting; how many there were."""
-        # Written out, and not a parameter, so that the index of running shards serves.
-        running = shards.c.status == literal(RUNNING, literal_execute=True)
-        releasing = update(shards).where(running).values(status=WAITING)
+    async def release(self, held: Sequence[Shard] = ()) -> int:
+        """Set every running shard back to waiting but those of ``held``; how many there were."""
+        kept = {(shard.batch_id, shard.index, shard.attempt) for shard in held}
         async with self._database.write() as connection:
-            return (await connection.execute(releasing)).rowcount
+            running = (await connection.execute(_RUNNING)).all()
+            stray = [tuple(key) for key in running if tuple(key) not in kept]
+            if stray:
+                names = ("of_batch", "at_position", "by_attempt")
+                rows = [dict(zip(names, key, strict=True)) for key in stray]
+                await connection.execute(_TALLY.values(status=WAITING), rows)
+            return len(stray)
 
 
 async def insert_shards(connection: AsyncConnection, planned: Sequence[Shard]) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -414,3 +415,31 @@ deliveries = Table(
     Index("ix_deliveries_account", "account", "created_at", "seq"),
     sqlite_autoincrement=True,
 )
+
+# One row: how often the right to decide has changed hands, and since when it is where it is.
+leadership = Table(
+    "leadership",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _number("epoch"),
+    _time("since"),
+)
+
+signs = Table(
+    "signs",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    _time("at"),
+)
+
+# What all API processes must share, such as the key that sessions are signed with.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+# One row: the oldest revision whose release may still work on this schema.
+schema_terms = Table("schema_terms", metadata, Column("oldest", Words, primary_key=True))

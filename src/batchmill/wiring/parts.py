@@ -12,7 +12,7 @@ from batchmill.config import Settings
 from batchmill.domain.price_table import dump_table
 from batchmill.domain.pricing import NO_PRICES, PriceTable
 from batchmill.journal.local import LocalJournal
-from batchmill.ports import Clock, Store
+from batchmill.ports import Blobs, Clock, Journal, Store
 from batchmill.store import open_store
 
 _JOURNAL_PENDING_BYTES = 64 * 1024 * 1024
@@ -82,8 +82,8 @@ class Parts:
     """What both processes of a server open: the store, the blobs and the journal."""
 
     store: Store
-    blobs: LocalBlobs
-    journal: LocalJournal
+    blobs: Blobs
+    journal: Journal
     clock: Clock
     prices: PriceTable = NO_PRICES
 

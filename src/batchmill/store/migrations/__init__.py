@@ -4,4 +4,4 @@ A new migration is a file in ``versions`` named for its revision; set ``HEAD``
 to it. What was released is never changed.
 """
 
-HEAD = "0003"
+HEAD = "0004"
