@@ -151,7 +151,11 @@ class House:
         test = asyncio.current_task()
         assert test is not None
         # A test that waits for an engine that broke would wait for good; ``stop`` tells why.
-        self._running.add_done_callback(lambda done: _has_broken(done) and test.cancel())
+        self._running.add_done_callback(lambda done: self._has_broken(done) and test.cancel())
+
+    def _has_broken(self, engine: asyncio.Task[None]) -> bool:
+        is_stopping = engine.cancelled() or self._stop.is_set()
+        return not is_stopping and engine.exception() is not None
 
     async def stop(self) -> None:
         """Stop the engine as SIGTERM does; raises what broke it."""
@@ -274,10 +278,6 @@ class House:
             await self.clock.skip()
             # A breath of real time for threads and sockets; no test's outcome depends on it.
             await asyncio.sleep(0.0005)
-
-
-def _has_broken(engine: asyncio.Task[None]) -> bool:
-    return not engine.cancelled() and engine.exception() is not None
 
 
 def _parse(data: bytes) -> list[dict[str, Any]]:
