@@ -7,11 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import bulk, console, efficiency, end_to_end, report
+from bench import (
+    bulk,
+    console,
+    dispatch_house,
+    dispatch_simulation,
+    dispatching,
+    efficiency,
+    end_to_end,
+    report,
+)
 
 RESULTS = Path(__file__).with_name("results.md")
 IN_FLIGHT = (256, 512)
 CROWD = 10_000
+RUNNING = (1, 10, 100, 1_000)
+FINISHED = (0, 1_000)
 
 
 @dataclass(frozen=True)
@@ -23,10 +34,11 @@ class Size:
     engine_lines: int
     megabytes: int
     looks: int
+    slice: float
 
 
-FULL = Size(rounds=3, lines=20_000, engine_lines=10_000, megabytes=500, looks=15)
-QUICK = Size(rounds=1, lines=5_000, engine_lines=2_560, megabytes=100, looks=5)
+FULL = Size(rounds=3, lines=20_000, engine_lines=10_000, megabytes=500, looks=15, slice=3_600.0)
+QUICK = Size(rounds=1, lines=5_000, engine_lines=2_560, megabytes=100, looks=5, slice=600.0)
 
 
 def main() -> None:
@@ -36,6 +48,8 @@ def main() -> None:
         "efficiency": _efficiency,
         "bulk": _bulk,
         "console": _console,
+        "dispatching": _dispatching,
+        "simulation": _simulation,
     }
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller and rougher")
@@ -91,6 +105,25 @@ def _bulk(folder: Path, size: Size) -> str:
 def _console(folder: Path, size: Size) -> str:
     sights = console.measure(folder, rows=CROWD, rounds=size.looks)
     return f"## The console with {CROWD:,} batches and files\n\n{report.console(sights)}"
+
+
+def _dispatching(folder: Path, size: Size) -> str:
+    rows = dispatching.measure(folder, running=RUNNING, finished=FINISHED, rounds=size.rounds)
+    return (
+        f"## Handing out shards, batches of {dispatch_house.SHARDS} shards of "
+        f"{dispatch_house.LINES} lines\n\n{report.dispatching(rows)}"
+    )
+
+
+def _simulation(folder: Path, size: Size) -> str:  # noqa: ARG001
+    played = [
+        dispatch_simulation.simulate(workers=1_000, seconds=size.slice, load=1.0, backlog=1_000),
+        dispatch_simulation.simulate(workers=100, seconds=size.slice, load=5.0, backlog=100),
+    ]
+    return (
+        f"## The dispatcher alone, {size.slice / 3600:g} h of a billion lines a day "
+        f"on a virtual clock\n\n{report.simulation(played)}"
+    )
 
 
 if __name__ == "__main__":

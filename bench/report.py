@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bench.bulk import Speed
 from bench.console import Sight
+from bench.dispatch_simulation import Simulation
+from bench.dispatching import Dispatching
 from bench.efficiency import Efficiency
 from bench.end_to_end import BATCHMILL, TRANSPORT, WRK, Standing
 
@@ -90,6 +92,51 @@ def console(sights: Sequence[Sight]) -> str:
     heads = ["", "first row, ms", "answer, ms"]
     rows = [[one.what, f"{one.first_row:.0f}", f"{one.answer:.0f}"] for one in sights]
     return table(heads, rows)
+
+
+def dispatching(rows: Sequence[Dispatching]) -> str:
+    """One row a number of running and of finished batches."""
+    heads = [
+        *("running", "finished", "CPU us/shard", "x first", "us/shard"),
+        *("full after s", "idle CPU ms/s", "peak MB"),
+    ]
+    cells = [
+        [
+            f"{one.running:,}",
+            f"{one.finished:,}",
+            f"{one.cpu_us:,.0f}",
+            f"{one.cpu_us / rows[0].cpu_us:.2f}",
+            f"{one.wall_us:,.0f}",
+            f"{one.first:.2f}",
+            f"{one.idle_ms:.1f}",
+            f"{one.megabytes:.0f}",
+        ]
+        for one in rows
+    ]
+    return table(heads, cells)
+
+
+def simulation(played: Sequence[Simulation]) -> str:
+    """One column a play: figures that stand side by side are those of one play."""
+    rows = [
+        ["workers", *(f"{one.workers:,}" for one in played)],
+        ["of their share of a billion lines a day", *(f"{one.load:g}" for one in played)],
+        ["lines", *(f"{one.lines:,}" for one in played)],
+        ["batches, and waiting behind", *(f"{one.batches:,} + {one.waiting:,}" for one in played)],
+        ["shards handed out", *(f"{one.decisions:,}" for one in played)],
+        ["needed a second", *(f"{one.needed_a_second:.1f}" for one in played)],
+        ["possible a second, of CPU", *(f"{one.decisions_a_second:,.0f}" for one in played)],
+        ["CPU us a shard", *(f"{one.cpu / one.decisions * 1e6:.0f}" for one in played)],
+        ["workers busy", *(f"{one.use:.1%}" for one in played)],
+        ["late batches", *(str(one.misses) for one in played)],
+        ["late in the ideal", *(str(one.ideal_misses) for one in played)],
+        ["the same, without fair turns' quarter", *(str(one.fair_misses) for one in played)],
+        ["times the equal share's time, median", *(f"{one.slowdown:.1f}" for one in played)],
+        ["the same, 99th of 100", *(f"{one.slowdown_99:.1f}" for one in played)],
+        ["longest wait for a first shard, s", *(f"{one.first_turn:.0f}" for one in played)],
+        ["Jain's index over accounts", *(f"{one.fairness:.3f}" for one in played)],
+    ]
+    return table(["", *("" for _ in played)], rows)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -31,7 +31,7 @@ The same description for machines is at `/openapi.json` of every server. Paths u
 also served under `/compatible-mode/v1`. Every `GET` answers `HEAD` too. Every answer has an
 `x-request-id`, which names the request in the server's log. Errors have one shape,
 [`ErrorBody`](#errorbody); all of them are explained in [errors](errors.md). Answers that every
-operation may give (403, 421, 500) are left out of the tables below.
+operation may give (403, 421, 500, 503) are left out of the tables below.
 """
 
 _EVERYWHERE = {"401", "403", "421", "500"}
@@ -126,9 +126,16 @@ def _answers(responses: Json) -> str:
     rows = [
         [status, _answer_type(response), _answer_told(status, response)]
         for status, response in responses.items()
-        if status not in _EVERYWHERE
+        if status not in _EVERYWHERE and not _is_away(status, response)
     ]
     return table(["Status", "Body", "When"], rows) + "\n"
+
+
+def _is_away(status: str, response: Json) -> bool:
+    """Whether the answer says no more than that the database is away, as it may everywhere."""
+    if status != "503":
+        return False
+    return set(response["content"]["application/json"]["examples"]) == {"storage_away"}
 
 
 def _answer_type(response: Json) -> str:

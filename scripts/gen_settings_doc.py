@@ -86,7 +86,7 @@ def _default(spot: Spot) -> str:
     default = spot.field.default
     if default is PydanticUndefined:
         return "required"
-    if default is None or default == ():
+    if default in (None, (), {}):
         return "none"
     plain = f"`{spot.kind.show(default)}`"
     if spot.path[0] != "limits":

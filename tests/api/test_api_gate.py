@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batchmill.api.gate import Served
 from batchmill.api.hosts import HostRule
-from batchmill.domain.errors import StorageFull
+from batchmill.domain.errors import StorageAway, StorageFull
 
 
 def test_every_answer_has_a_request_id_that_was_made_here(tmp_path: Path) -> None:
@@ -213,6 +213,27 @@ def test_a_surprise_is_answered_plainly_and_logged_under_its_request(
             assert [one["event"] for one in house.logged if one["log_level"] == "error"] == [
                 "request_failed"
             ]
+
+    run(main())
+
+
+def test_a_database_that_is_away_says_when_to_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with open_house(tmp_path) as house:
+
+            async def away(*_: object) -> None:
+                raise StorageAway("The database cannot be reached now; try again.")
+
+            monkeypatch.setattr(house.store.files, "list", away)
+            answer = await house.client.get("/v1/files")
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "5"
+            assert "x-should-retry" not in answer.headers
+            error = fault(answer)
+            assert (error["type"], error["code"]) == ("server_error", None)
+            assert error["message"] == "The database cannot be reached now; try again."
 
     run(main())
 

@@ -122,7 +122,10 @@ def test_the_summary_says_how_the_month_stands(tmp_path: Path) -> None:
 
 def test_a_table_holds_what_the_json_holds(tmp_path: Path) -> None:
     """By the query or the header; a page of it where a limit is given, else all of it."""
-    rows = [Row(f"b{n}", at=NOV + n * HOUR, model=f"m{n}") for n in range(1, 5)]
+    rows = [
+        Row(f"b{n}", at=NOV + n * HOUR, model=f"m{n}", region=("", "eu")[n % 2])
+        for n in range(1, 5)
+    ]
 
     async def main() -> None:
         async with opened(tmp_path, rows) as house:
@@ -149,12 +152,35 @@ def test_a_table_holds_what_the_json_holds(tmp_path: Path) -> None:
     run(main())
 
 
+def test_usage_and_spending_can_be_told_apart_by_region(tmp_path: Path) -> None:
+    """What no region is named of stands under none; and each is charged for its own."""
+    rows = [
+        Row("b1", at=NOV + HOUR, region="eu", calls=1),
+        Row("b1", at=NOV + HOUR, region="us", calls=20),
+        Row("b2", at=NOV + HOUR, region="eu", calls=300, running=True),
+        Row("b3", at=NOV + HOUR, calls=4_000),
+    ]
+
+    async def main() -> None:
+        async with opened(tmp_path, rows) as house:
+            found = await lines(house, "usage", group_by="region")
+            calls = [(one["region"], one["calls"]) for one in found]
+            assert calls == [(None, 4_000), ("eu", 301), ("us", 20)]
+            found = await lines(house, "spending", group_by="region")
+            prices = [(one["region"], one["price"]) for one in found]
+            assert prices == [(None, "2"), ("eu", "2"), ("us", "2")]
+            [whole] = await lines(house, "spending", group_by="none")
+            assert (whole["region"], whole["price"]) == (None, "6")
+
+    run(main())
+
+
 USAGE = {
     name: name
     for name in (
         *("start_time", "account", "model", "workspace", "workspace_name", "key", "key_name"),
         *("batch", "calls", "failures", "input_tokens", "output_tokens", "cached_tokens"),
-        *("reasoning_tokens", "embedding_tokens"),
+        *("reasoning_tokens", "embedding_tokens", "region"),
     )
 }
 SPENDING = {
@@ -172,6 +198,7 @@ SPENDING = {
     "Account": "account",
     "Workspace ID": "workspace",
     "API Key ID": "key",
+    "Region": "region",
 }
 
 

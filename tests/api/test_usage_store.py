@@ -146,17 +146,18 @@ def test_lines_are_named_and_in_order() -> None:
     rows = [
         Row(batch="b1", at=NOV + DAY, model="b"),
         Row(batch="b1", at=NOV + DAY, model="a", position=1),
-        Row(batch="b2", at=NOV, model="b", workspace="ws_2", key=None),
+        Row(batch="b2", at=NOV, model="b", workspace="ws_2", key=None, region="eu"),
     ]
 
     async def test(store: SqlStore) -> None:
         lines = await usage(store, bucket=Bucket.DAY, group_by=ALL)
         first, second, third = (line.group for line in lines)
-        assert astuple(first)[2:] == ("acme", "b", "ws_2", "Sales", None, None, "b2")
-        assert astuple(second)[2:] == ("acme", "a", "ws_1", "Research", "key_1", "robot 1", "b1")
+        assert astuple(first)[2:] == ("acme", "b", "ws_2", "Sales", None, None, "b2", "eu")
+        named = ("acme", "a", "ws_1", "Research", "key_1", "robot 1", "b1", None)
+        assert astuple(second)[2:] == named
         assert (first.period + 1, second.model, third.model) == (second.period, "a", "b")
         (line,) = await usage(store)
-        assert astuple(line.group)[3:] == (None,) * 6
+        assert astuple(line.group)[3:] == (None,) * 7
         assert [one.group.model for one in await usage(store, group_by=(Dimension.MODEL,))] == [
             "a",
             "b",

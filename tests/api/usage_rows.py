@@ -53,6 +53,7 @@ class Row:
     items: tuple[tuple[Item, int, int, int], ...] = ((Item.INPUT, 100, 4 * UNIT, 2 * UNIT),)
     running: bool = False
     endpoint: str = "/v1/chat/completions"
+    region: str = ""
 
     @property
     def price(self) -> int:
@@ -120,6 +121,7 @@ def _entry_row(row: Row) -> dict[str, Any]:
         "batch_id": row.batch,
         "position": row.position,
         "model": row.model,
+        "region": row.region,
         "account": row.account,
         "workspace": row.workspace,
         "key_id": row.key,
@@ -142,6 +144,7 @@ def _item_rows(row: Row) -> list[dict[str, Any]]:
             "batch_id": row.batch,
             "position": row.position,
             "model": row.model,
+            "region": row.region,
             "item": item.value,
             "tokens": tokens,
             **columns_of_prices(list_price, price),
@@ -152,7 +155,10 @@ def _item_rows(row: Row) -> list[dict[str, Any]]:
 
 @st.composite
 def some_rows(draw: st.DrawFn) -> list[Row]:
-    """Rows over a quarter, of a few models, keys, rooms and currencies, large and small."""
+    """Rows over a quarter, of a few models, keys, rooms and currencies, large and small.
+
+    Some shards were served by two regions.
+    """
     count = st.integers(0, 10**9)
     money = st.one_of(st.integers(0, 10**6), st.integers(0, 10**26))
     rows = []
@@ -174,6 +180,9 @@ def some_rows(draw: st.DrawFn) -> list[Row]:
                 usage=Usage(*(draw(count) for _ in range(4))),
                 items=items,
                 running=draw(st.booleans()),
+                region=draw(st.sampled_from(["", "eu"])),
             )
         )
+        if draw(st.booleans()):
+            rows.append(replace(rows[-1], region="us", calls=draw(count)))
     return rows

@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bucket_server import new_place
 
 from batchmill.blobs import LocalBlobs
+from batchmill.blobs.bucket import open_bucket
+from batchmill.blobs.remote import RemoteBlobs
 from batchmill.ports import Blobs, StoredBlob
 
-KINDS: dict[str, Callable[[Path], Blobs]] = {"local": LocalBlobs}
+KINDS: dict[str, Callable[[Path], Blobs]] = {
+    "local": LocalBlobs,
+    "memory": lambda _: RemoteBlobs(open_bucket("memory://", {})),
+    "s3": lambda _: RemoteBlobs(new_place().open()),
+}
 
 
 def with_blobs(test: Callable[[Blobs], Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from blob_cases import bytes_under, fetch, put
@@ -131,6 +131,22 @@ def test_a_sweep_spares_what_living_processes_write(tmp_path: Path) -> None:
 
     with writing_process(tmp_path, "files/theirs") as process:
         asyncio.run(main(process))
+
+
+def test_a_reader_keeps_what_it_began_to_read(tmp_path: Path) -> None:
+    """A blob that is replaced and deleted meanwhile is read on as it was."""
+
+    async def main() -> None:
+        blobs = LocalBlobs(tmp_path)
+        await put(blobs, KEY, [b"1" * (4 * MIB)])
+        async with aclosing(cast("AsyncGenerator[bytes, None]", blobs.read(KEY))) as reading:
+            got = await anext(reading)
+            await put(blobs, KEY, [b"2" * (4 * MIB)])
+            await blobs.delete(KEY)
+            got += b"".join([chunk async for chunk in reading])
+        assert got == b"1" * (4 * MIB)
+
+    asyncio.run(main())
 
 
 def test_a_sweep_without_a_folder_makes_none(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from batchmill.cli.main import make_app
-from batchmill.config import load_settings
+from batchmill.config import DataSettings, Settings, load_settings
 from batchmill.domain.account import OPERATOR, Key, prefix_of
 from batchmill.store import open_store
 from batchmill.wiring.admin import can_administer
@@ -125,25 +125,29 @@ def test_lists_say_how_each_key_stands(tmp_path: Path) -> None:
     assert states == {"gone": "revoked", "short": "good until", "long": "good"}
 
 
+def settings_in(folder: Path) -> Settings:
+    return Settings(data=DataSettings(dir=folder))
+
+
 def test_revoking_the_last_admin_key_says_how_to_get_in_again(tmp_path: Path) -> None:
     tell("keys", "create", "--admin", folder=tmp_path)
     tell("keys", "create", "--admin", folder=tmp_path)
     first, second = stored(tmp_path)
     assert "no admin key left" not in say("keys", "revoke", first.id, folder=tmp_path).stderr
-    assert run(can_administer(tmp_path))
+    assert run(can_administer(settings_in(tmp_path)))
     assert "no admin key left" in say("keys", "revoke", second.id, folder=tmp_path).stderr
-    assert not run(can_administer(tmp_path))
+    assert not run(can_administer(settings_in(tmp_path)))
     assert all(key.revoked_at for key in stored(tmp_path))
 
 
 def test_only_admin_keys_of_the_operator_administer_the_server(tmp_path: Path) -> None:
-    assert not run(can_administer(tmp_path))
+    assert not run(can_administer(settings_in(tmp_path)))
     acme = tell("accounts", "create", "Acme", folder=tmp_path).strip()
     tell("keys", "create", "--admin", "--account", acme, folder=tmp_path)
     tell("keys", "create", "--role", "member", folder=tmp_path)
-    assert not run(can_administer(tmp_path))
+    assert not run(can_administer(settings_in(tmp_path)))
     tell("keys", "create", "--role", "admin", folder=tmp_path)
-    assert run(can_administer(tmp_path))
+    assert run(can_administer(settings_in(tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def test_spending_is_lines_for_a_pipe() -> None:
     (line,) = ran.out.splitlines()
     assert line.split("\t") == [
         *("2025-10", "qwen-plus", "Default", "nightly"),
-        *("batch_3f6d1c52-8a0e-4a67-9d35-2b7f5a1c9e44", "output_token_batch", "200000"),
-        *("0.24", "0.12", "USD"),
+        *("batch_3f6d1c52-8a0e-4a67-9d35-2b7f5a1c9e44", "eu-west", "output_token_batch"),
+        *("200000", "0.24", "0.12", "USD"),
     ]
     assert ran.err == ""
 

@@ -106,7 +106,14 @@ def test_failed_lines_go_to_a_file_of_their_own(tmp_path: Path) -> None:
     assert read_ids(tmp_path / "out.errors.jsonl") == ["r0", "r1", "r2", "bad"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, number: signal.Signals) -> None:
     write_input(tmp_path, 600)
     out = tmp_path / "out.jsonl"

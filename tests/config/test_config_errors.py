@@ -100,6 +100,30 @@ def refusal(
         (f"{UPSTREAM}url = 'http://x:65536'", f"{AT}.url is 'http://x:65536' (file"),
         (f"{UPSTREAM}url = 'http://x/a b'", f"{AT}.url is 'http://x/a b' (file"),
         (f"{UPSTREAM}url = 'http://x'\nweight = 0", f"{AT}.weight is 0 (file"),
+        (f"{UPSTREAM}url = 'http://x'\nregion = 'EU'", f"{AT}.region is 'EU' (file"),
+        (
+            f"{UPSTREAM}url = 'http://x'\nregion = ''",
+            (
+                f"{AT}.region is '' (file batchmill.toml), but must be the name of a region: up to "
+                "63 small letters, digits and -, such as eu-west."
+            ),
+        ),
+        (
+            f"{MODEL}compute_regions = ['!*']",
+            (
+                "models.0.compute_regions.0 is '!*' (file batchmill.toml), but "
+                "models.0.compute_regions must be a list of one or more of: a region's name, "
+                "* for every region, !name."
+            ),
+        ),
+        (f"{MODEL}compute_regions = []", "models.0.compute_regions is a list (file"),
+        (
+            f"{UPSTREAM}url = 'http://x'".replace(MODEL, f"{MODEL}compute_regions=['cn', '!cn']\n"),
+            (
+                "models.0.compute_regions is a list (file batchmill.toml), but it excludes every "
+                "region that it names"
+            ),
+        ),
         (
             f"{UPSTREAM}url = 'http://x'\napi_key_env = 'UNSET'",
             (

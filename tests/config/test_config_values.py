@@ -19,6 +19,7 @@ from batchmill.config import (
     restore_settings,
     with_models,
 )
+from batchmill.config.settings import DataSettings
 from batchmill.config.units import (
     format_seconds,
     format_size,
@@ -109,6 +110,54 @@ def test_the_catalog_has_the_models_and_the_test_model_on_its_own_endpoint() -> 
 def test_any_model_is_taken_where_the_flag_says_so() -> None:
     loaded = load_settings(file=None, env={}, flags={"models_any": True})
     assert loaded.settings.catalog().serves("whatever")
+
+
+def regional(name: str, rule: tuple[str, ...], *regions: str | None) -> ModelSettings:
+    """A model with an upstream in each of the regions."""
+    upstreams = tuple(UpstreamSettings(url="http://x", region=region) for region in regions)
+    return ModelSettings(name=name, upstreams=upstreams, compute_regions=rule)
+
+
+@pytest.mark.parametrize(
+    ("rule", "regions", "allowed"),
+    [
+        (("*",), (None,), [None]),
+        (("*",), ("cn", None), ["cn", None]),
+        (("*", "!cn"), ("cn", None, "eu"), ["eu"]),
+        (("cn",), ("cn", "eu"), ["cn"]),
+        (("cn",), ("eu", None), []),
+    ],
+)
+def test_a_model_is_offered_where_an_upstream_may_compute_it(
+    rule: tuple[str, ...], regions: tuple[str | None, ...], allowed: list[str | None]
+) -> None:
+    model = regional("m", rule, *regions)
+    settings = with_models(Settings(), [model])
+    assert [one.region for one in model.allowed_upstreams()] == allowed
+    assert settings.catalog().serves("m") == bool(allowed)
+    assert settings.barred_models() == (frozenset() if allowed else {"m"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "here", "served"),
+    [(("*",), None, True), (("eu",), "eu", True), (("eu",), "us", False), (("eu",), None, False)],
+)
+def test_a_built_in_model_is_computed_where_the_deployment_is(
+    rule: tuple[str, ...], here: str | None, served: bool
+) -> None:
+    model = ModelSettings(name="small", builtin="smollm2", compute_regions=rule)
+    settings = Settings(models=(model,), data=DataSettings(region=here))
+    assert settings.catalog().serves("small") is served
+
+
+def test_any_model_is_taken_only_where_its_upstreams_may_compute_it() -> None:
+    """A listed model that is barred does not slip through as one of the others."""
+    barred = regional("m", ("cn",), "eu")
+    for rule, others in ((("eu",), True), (("us",), False)):
+        models = (barred, regional("*", rule, "eu"))
+        catalog = Settings(models=models, models_any=True).catalog()
+        assert not catalog.serves("m")
+        assert catalog.serves("whatever") is others
 
 
 def test_models_found_later_take_the_place_of_the_others() -> None:

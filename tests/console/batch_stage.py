@@ -76,6 +76,7 @@ class Stage:
         status: int = 200,
         code: str | None = None,
         message: str = "no answer",
+        region: str = "",
     ) -> None:
         """A line is done: with an answer, or with the error ``code`` where there was none."""
         [data] = [raw.data for raw in self.requests if raw.number == number]
@@ -85,8 +86,8 @@ class Stage:
             line = error_line(name, custom_id, code=code, message=message)
         else:
             told = chat_answer("Yes.") if body is None else body
-            line = output_line(name, custom_id, judge(status, json.dumps(told).encode()))
-        record = Record(number, ok, ZERO, line)
+            line = output_line(name, custom_id, judge(status, json.dumps(told).encode()), region)
+        record = Record(number, ok, ZERO, line, region=region)
         self.settled[number] = record
         shard = max((s for s in self.shards if s.first_line <= number), key=lambda s: s.index)
         self.visitor.house.journal.put(self.id, shard.index, record)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,9 +25,11 @@ from console_house import Visitor, open_console, text_of
 from batchmill.domain.account import Role
 from batchmill.domain.batch import Event, Halt, LineError
 from batchmill.domain.convert import COLUMNS
+from batchmill.domain.ledger import Entry
 from batchmill.domain.money import UNITS
 from batchmill.domain.pricing import Item
-from batchmill.ports import Progress
+from batchmill.domain.usage import Usage
+from batchmill.ports import Progress, ShardTally
 from batchmill.service.batches import BatchSpec
 from batchmill.service.caller import Caller
 from batchmill.service.keys import KeySpec
@@ -144,6 +147,43 @@ def test_cost_is_told_by_kind_and_to_the_last_digit(tmp_path: Path) -> None:
             assert "Output 20 0.200000000000002 0.100000000000001" in said
             assert "So far 30 0.202000000000002 0.101000000000001" in said
             assert "0.101000000000001 of 0.5 USD (20.2 %)" in said
+
+    run(main())
+
+
+def test_what_each_region_served_is_told_where_regions_have_names(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_console(tmp_path) as visitor:
+            stage = await two_of_three(visitor)
+            [shard] = stage.shards
+            payer = (await stage.batch()).payer
+            entries = [
+                Entry(
+                    stage.id,
+                    *(0, "qwen-plus", payer, "1", None, calls, failures),
+                    usage=Usage(1_000 * calls, 10),
+                    region=region,
+                )
+                for region, calls, failures in (("us", 2, 0), ("eu", 1, 1))
+            ]
+            tally = ShardTally(stage.id, 0, shard.attempt, 2, 1, Usage(3_000, 20), 0)
+            await visitor.house.store.shards.tally([replace(tally, at=NOON, entries=(entries[0],))])
+            visitor.house.clock.time = NOON + 60
+            said = text_of(await visitor.get(stage.path))
+            assert "Region Lines Failed Input tokens Output tokens us 2 0 2,000 10" in said
+            closing = replace(tally, at=NOON + 1, entries=tuple(entries))
+            assert await visitor.house.store.shards.close(closing)
+            assert "eu 1 1 1,000 10 us 2 0 2,000 10" in text_of(await visitor.get(stage.path))
+
+    run(main())
+
+
+def test_without_regions_there_is_no_table_of_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_console(tmp_path) as visitor:
+            stage = await two_of_three(visitor)
+            await stage.close_shard(0, at=NOON + 2)
+            assert "Region" not in text_of(await visitor.get(stage.path))
 
     run(main())
 

@@ -3,11 +3,13 @@
 import re
 from urllib.parse import urlsplit
 
+import pytest
 from browser_house import BASE, Window
 from browser_server import chat_line, chat_lines
 from playwright.sync_api import Page, Response, Route, expect
 
 pytest_plugins = ["browser_fixtures"]
+pytestmark = pytest.mark.slow
 
 
 # Whether all of an element can be seen: nothing lies over its corners or cuts them off.

@@ -1,10 +1,12 @@
 """Settings in a browser: what is said in a dialog, a secret shown once, and the list behind it."""
 
+import pytest
 from browser_house import BASE, OpensWindows, Window
 from browser_server import Server
 from playwright.sync_api import Page, expect
 
 pytest_plugins = ["browser_fixtures"]
+pytestmark = pytest.mark.slow
 
 
 def ask_for_key(page: Page, name: str) -> None:

@@ -170,6 +170,23 @@ def test_a_line_shows_what_was_asked_and_what_was_answered(tmp_path: Path) -> No
     run(main())
 
 
+def test_a_line_says_which_region_served_it(tmp_path: Path) -> None:
+    """While its batch runs and after its end; and nothing where no region has a name."""
+
+    async def main() -> None:
+        async with open_console(tmp_path) as visitor:
+            stage = await begin(visitor, chat_request("a") + chat_request("b"))
+            stage.settle(1, region="eu-west")
+            stage.settle(2)
+            for _ in range(2):
+                assert "Region eu-west" in text_of(await visitor.get(f"{stage.path}/lines/1"))
+                assert "Region" not in text_of(await visitor.get(f"{stage.path}/lines/2"))
+                if not (await stage.batch()).status.is_terminal:
+                    await stage.end()
+
+    run(main())
+
+
 def test_a_line_opens_beside_its_list_and_as_a_page(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_console(tmp_path) as visitor:

@@ -16,7 +16,7 @@ from batchmill.domain.money import UNITS, units_per_token
 from batchmill.domain.shards import Shard
 from batchmill.ports import Progress
 from batchmill.service.caller import Caller
-from batchmill.service.model_board import UpstreamFigures
+from batchmill.service.model_board import Backing, Seat, UpstreamFigures
 
 SEAT = ("qwen-plus", "http://10.0.0.5:8000/v1")
 EVIL = '<script>alert(1)</script>"x'
@@ -122,6 +122,47 @@ def test_a_key_that_is_held_to_some_models_sees_those_alone(tmp_path: Path) -> N
             secret = await visitor.make_key(Role.MEMBER, workspace=room.id, models=("gone",))
             await visitor.sign_in(secret)
             assert "No models are served." in text_of(await visitor.get("/models"))
+
+    run(main())
+
+
+def test_regions_are_shown_and_a_model_that_is_barred_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To operators; who cannot do anything about it sees the models that are served."""
+    catalog = Catalog({"qwen-plus": frozenset({CHAT})}, barred=frozenset({"away"}))
+    eu = Seat("http://eu/v1", "eu:1", region="eu")
+    cn = Seat("http://cn/v1", "cn:1", region="cn", is_allowed=False)
+    backings = {
+        "qwen-plus": Backing((eu, cn), compute_regions=("*", "!cn")),
+        "away": Backing((cn,), compute_regions=("us",)),
+    }
+    monkeypatch.setattr("api_house.BACKINGS", backings)
+
+    async def main() -> None:
+        async with open_console(tmp_path, catalog=catalog, needs_keys=True) as visitor:
+            await visitor.sign_in(await visitor.make_key(Role.ADMIN))
+            said = text_of(await visitor.get("/models"))
+            assert "Computed in * , !cn" in said
+            assert "eu:1 weight 1.0 eu — not asked yet" in said
+            assert "cn:1 weight 1.0 cn not used its region is not allowed" in said
+            assert "Not served: none of its upstreams is in a region" in said
+            assert "away" in said
+            await visitor.sign_in(await visitor.make_key(Role.MEMBER))
+            said = text_of(await visitor.get("/models"))
+            assert "Computed in * , !cn" in said
+            assert "away" not in said
+            assert "eu:1" not in said
+
+    run(main())
+
+
+def test_where_nobody_named_a_region_none_is_shown(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_console(tmp_path) as visitor:
+            said = text_of(await visitor.get("/models"))
+            assert "Region" not in said
+            assert "Computed in" not in said
 
     run(main())
 

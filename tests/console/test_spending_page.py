@@ -275,6 +275,22 @@ def test_a_place_of_another_list_is_told_where_the_list_would_be(tmp_path: Path)
     run(main())
 
 
+def test_regions_are_told_apart_where_there_are_some(tmp_path: Path) -> None:
+    rows = [mine("b1", region="eu"), mine("b1", region="us"), mine("b2")]
+
+    async def main() -> None:
+        async with open_usage(tmp_path, rows) as visitor:
+            said = text_of(await visitor.get(LIST))
+            assert "Line item Region" in said
+            assert "inference type: batch eu" in said
+            page = await visitor.get("/spending?group=region")
+            [chart] = charts_of(page).values()
+            assert set(values_of(chart)) == {"eu", "us", "without a region"}
+            assert "Region" not in text_of(await visitor.get(f"{LIST}&model=none"))
+
+    run(main())
+
+
 def test_the_table_holds_what_the_list_shows(tmp_path: Path) -> None:
     """All its pages, with its filters, in the bytes of the API's own table."""
     rows = [mine(f"batch_{n:03d}", model=f"m{n % 2}") for n in range(120)]

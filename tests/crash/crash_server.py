@@ -18,7 +18,7 @@ from uuid import uuid4
 import httpx2
 import psutil
 from crash_ledger import PRICES
-from crash_waiting import wait_until
+from crash_waiting import DEADLINE, wait_until
 
 MARK = "CRASH_TEST_MARK"
 ROLES = ("supervisor", "api", "engine")
@@ -100,7 +100,7 @@ class Server:
             return None
         if process.stdout is not None:
             process.stdout.close()
-        return process.wait()
+        return process.wait(DEADLINE)
 
     # --- its processes ---
 

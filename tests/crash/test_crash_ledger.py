@@ -15,6 +15,8 @@ from batchmill.upstream.mock import Script
 
 LINES = 400
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
@@ -68,7 +70,7 @@ def test_a_cancelled_batch_is_charged_exactly(
         server.stop()
 
 
-@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [3, 4])
 def test_an_expired_batch_is_charged_exactly(seed: int, upstream: Upstream, tmp_path: Path) -> None:
     rng = random.Random(seed)
     with serving(tmp_path, upstream.url, shard_lines=50) as server:

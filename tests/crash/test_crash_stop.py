@@ -39,7 +39,9 @@ def stop(server: Server, number: signal.Signals) -> Callable[[], int | None]:
     return server.wait_for_exit
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_what_is_in_flight_is_waited_for_and_never_sent_again(
     number: signal.Signals, upstream: Upstream, tmp_path: Path
 ) -> None:

@@ -29,6 +29,15 @@ def test_an_open_catalog_lets_others_through_but_keeps_what_it_says_of_the_liste
     assert not catalog.serves_on("a", "/v1/embeddings")
 
 
+def test_a_barred_model_is_not_served_even_where_any_is() -> None:
+    catalog = Catalog(LISTED, accepts_any=True, barred=frozenset({"c"}))
+    assert not catalog.serves("c")
+    assert not catalog.serves_on("c", CHAT)
+    assert catalog.serves("d")
+    assert not catalog.restricted(["c"]).serves("c")
+    assert catalog.restricted(["d"]).serves("d")
+
+
 def test_an_empty_catalog_serves_nothing() -> None:
     assert not Catalog().serves("a")
     assert not Catalog().serves_on("a", CHAT)

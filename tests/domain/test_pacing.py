@@ -14,6 +14,7 @@ from batchmill.domain.pacing import (
     on_rejected,
     on_success,
     on_trouble,
+    with_ceiling,
 )
 
 NOW = 1000.0
@@ -151,3 +152,53 @@ def test_whatever_comes_the_limit_stays_within_floor_and_ceiling(
         assert 1 <= pace.limit <= ceiling
         assert pace.allowed(now) in (0, 1, pace.limit)
         assert pace.allowed(now + PAUSE_CAP + 1) >= 1, "it is asked again at some time"
+
+
+# --- a ceiling that changes ---
+
+
+def test_a_settled_pace_follows_its_ceiling_down_to_nothing_and_up_again() -> None:
+    pace = Pace.full(100)
+    for ceiling in (40, 0, 7, 100):
+        pace = with_ceiling(pace, ceiling)
+        assert (pace.limit, pace.allowed(NOW)) == (ceiling, ceiling)
+        assert pace.is_settled
+
+
+def test_a_cut_pace_keeps_its_part_of_another_ceiling_and_grows_back_to_it() -> None:
+    pace = with_ceiling(on_rejected(Pace.full(100), NOW), 50)
+    assert (pace.limit, pace.ceiling) == (35, 50)
+    pace = with_ceiling(pace, 200)
+    assert pace.limit == 140
+    for _ in range(2000):
+        pace = on_success(pace)
+    assert pace.limit == 200
+    assert with_ceiling(on_rejected(Pace.full(2), NOW), 1).limit == 1, "one is never cut to none"
+
+
+def test_nothing_is_sent_without_a_slot_whatever_an_upstream_answers() -> None:
+    pace = with_ceiling(Pace.full(8), 0)
+    assert on_rejected(pace, NOW).limit == 0
+    assert on_success(on_trouble(pace, NOW, is_certain=False, jitter=0.5)).limit == 0
+    paused = unreachable(pace, NOW)
+    assert paused.allowed(paused.paused_until) == 0, "not even to ask"
+    assert with_ceiling(paused, 5).allowed(paused.paused_until) == 1
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(0, 300),
+            st.sampled_from([on_success, lambda pace: on_rejected(pace, pace.cut_at + 1)]),
+        ),
+        max_size=60,
+    )
+)
+def test_the_limit_never_exceeds_a_ceiling_that_changes(events: list[object]) -> None:
+    pace = Pace.full(64)
+    for event in events:
+        pace = with_ceiling(pace, event) if isinstance(event, int) else event(pace)  # type: ignore[operator]
+        assert min(1, pace.ceiling) <= pace.limit <= pace.ceiling
+    for _ in range(3000):
+        pace = on_success(pace)
+    assert pace.limit == pace.ceiling

@@ -254,6 +254,15 @@ def test_an_output_line_has_the_four_keys_and_the_custom_id_as_it_was_written(
     assert parsed["error"] is None
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_the_region_that_answered_is_named_where_it_has_a_name(status: int) -> None:
+    answer = judge(status, b'{"a":1}')
+    named = json.loads(output_line("1", b'"a"', answer, "eu-west"))["response"]
+    assert list(named) == ["status_code", "request_id", "region", "body"]
+    assert (named["region"], named["body"]) == ("eu-west", {"a": 1})
+    assert output_line("1", b'"a"', answer, "") == output_line("1", b'"a"', answer)
+
+
 def test_an_answer_with_another_status_stands_in_its_line_with_error_null() -> None:
     line = output_line("1", b'"a"', judge(400, b'{"error":{"message":"no"}}'))
     parsed = json.loads(line)

@@ -1,4 +1,7 @@
-"""Who goes next: the nearest deadline, with a fair turn in between; nobody starves."""
+"""Who goes next: the nearest deadline, with a fair turn in between; nobody starves.
+
+The queue is held against the rule itself, over every state that it may get into.
+"""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -6,7 +9,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.domain.schedule import FAIR_TURN, Candidate, pick
+from batchmill.domain.schedule import FAIR_TURN, Candidate, Models, Queue, pick
 
 A = Candidate("a", deadline=100.0, created_at=1.0)
 B = Candidate("b", deadline=200.0, created_at=0.0)
@@ -75,3 +78,47 @@ def test_no_batch_waits_for_more_than_a_fair_round_of_all(batches: list[tuple[fl
         at = [-1, *(turn for turn, name in enumerate(picked) if name == one.batch_id)]
         assert len(at) == shards + 1
         assert max(later - earlier for earlier, later in pairwise(at)) <= bound
+
+
+# --- the queue ---
+
+MODELS = (("m",), ("n",), ("m", "n"))
+IDS = st.sampled_from("abcdefgh")
+DEEDS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), IDS, st.integers(0, 3), st.sampled_from(MODELS)),
+        st.tuples(st.just("discard"), IDS, st.just(0), st.just(MODELS[0])),
+        st.tuples(st.just("serve"), IDS, st.just(0), st.just(MODELS[0])),
+    ),
+    max_size=120,
+)
+ROOMS = st.sets(st.sampled_from("mn"))
+
+
+@given(DEEDS, st.lists(ROOMS, min_size=1))
+def test_the_queue_picks_whom_the_rule_picks(
+    deeds: list[tuple[str, str, int, Models]], rooms: list[set[str]]
+) -> None:
+    queue = Queue()
+    known: dict[str, tuple[Candidate, Models]] = {}
+    turn = 0
+    for step, (deed, name, number, models) in enumerate(deeds):
+        room = rooms[step % len(rooms)]
+        if deed == "put":
+            served = known[name][0].served if name in known else -1
+            one = Candidate(name, deadline=number, created_at=number % 2, served=served)
+            known[name] = (one, models)
+            queue.put(one, models)
+        elif deed == "discard":
+            known.pop(name, None)
+            queue.discard(name)
+        roomy = [one for one, asked in known.values() if room.intersection(asked)]
+        chosen = queue.pick(turn, lambda asked, room=room: not room.isdisjoint(asked))  # type: ignore[misc]
+        assert chosen == pick(roomy, turn)
+        assert len(queue) == len(known)
+        assert set(queue.asked) == {asked for _, asked in known.values()}
+        if deed == "serve" and chosen is not None:
+            one, asked = known[chosen.batch_id]
+            known[chosen.batch_id] = (replace(one, served=turn), asked)
+            queue.put(*known[chosen.batch_id])
+            turn += 1

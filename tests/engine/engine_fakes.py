@@ -16,6 +16,7 @@ from batchmill.domain.shards import Shard
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.budget import Budget
 from batchmill.engine.lane import Lane, Upstream
+from batchmill.engine.remote_purse import RemotePurses
 from batchmill.ports import Record, Reply, Settled, ShardRun
 from batchmill.telemetry import EngineMetrics, engine_metrics
 
@@ -232,17 +233,8 @@ class Desk:
         return record
 
 
-class Unlimited:
-    """Purses without a bottom."""
-
-    def note(self, batch_id: str, shard: int, price: int) -> None:
-        """Nothing is kept."""
-
-    def pay(self, batch_id: str, shard: int, price: int) -> None:
-        """Nothing is kept."""
-
-    def is_empty(self, batch_id: str) -> bool:
-        return False
+class Unlimited(RemotePurses):
+    """Purses without a bottom: nobody ever tells of a limit."""
 
 
 def a_desk(*, deadline: float = T0 + DAY, before: Settled | None = None, **shard: Any) -> Desk:

@@ -292,12 +292,13 @@ def settings_for(folder: Path, urls: Sequence[str], **options: Any) -> Settings:
             name="m", upstreams=tuple(UpstreamSettings(url=url, **per_upstream) for url in urls)
         )
     ]
+    region, data = options.pop("region", None), options.pop("data", {})
     names = ("profile", "mixed_models", "models_any")
     top = {name: options.pop(name) for name in names if name in options}
     limits = {name: options.pop(name) for name in ("max_line_bytes",) if name in options}
     engine = {"sync_interval": 0.001, "shard_lines": 10, "poll_interval": 1.0, **options}
     return Settings(
-        data={"dir": str(folder)},  # type: ignore[arg-type]
+        data={"dir": str(folder), "region": region, **data},  # type: ignore[arg-type]
         models=tuple(models),
         limits=limits,  # type: ignore[arg-type]
         engine=EngineSettings(**engine),

@@ -62,14 +62,14 @@ async def bill_of(house: House, batch: Batch) -> Bill:
             return [dict(row) for row in (await connection.execute(statement)).mappings()]
 
         entries, items, running = await rows(ledger), await rows(ledger_items), await rows(meters)
-    by_entry: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
+    by_entry: dict[tuple[int, str, str], list[int]] = defaultdict(lambda: [0, 0])
     for item in items:
         prices = prices_of(item)  # type: ignore[arg-type]
         for place in (0, 1):
-            by_entry[item["position"], item["model"]][place] += prices[place]
+            by_entry[_entry_of(item)][place] += prices[place]
     for entry in entries:
         prices = prices_of(entry)  # type: ignore[arg-type]
-        assert tuple(by_entry[entry["position"], entry["model"]]) == prices
+        assert tuple(by_entry[_entry_of(entry)]) == prices
         assert entry["price_version"] == batch.price_version
         assert (entry["account"], entry["workspace"]) == (batch.account, batch.workspace)
     totals = [prices_of(entry) for entry in entries]  # type: ignore[arg-type]
@@ -83,6 +83,10 @@ async def bill_of(house: House, batch: Batch) -> Bill:
         entries=len(entries),
         open=len(running),
     )
+
+
+def _entry_of(row: Mapping[str, Any]) -> tuple[int, str, str]:
+    return row["position"], row["model"], row["region"]
 
 
 def by_the_book(

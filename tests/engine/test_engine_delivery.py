@@ -121,22 +121,25 @@ def test_a_second_delivery_writes_the_same_bytes_and_changes_nothing(tmp_path: P
     async def main() -> None:
         async with open_house(tmp_path, URL, start=False) as house:
             batch = await stopping(house, Event.DEADLINE_PASSED, {1, 2, 3, 8})
-            await deliverer(house).deliver(batch)
-            done = await house.get(batch)
-            first = [await house.read(done, name) for name in _files(done)]
             # As after a crash between the blobs and the store: the journal is still there.
-            for number in (1, 2, 3, 8):
-                shard = Shard(batch.id, (number - 1) // 4, 0, 1, 1, 4, ("m",), attempt=number)
-                segment = await house.parts.journal.open(shard, lambda records: None)
-                segment.append(a_record(batch, number))
-                await segment.close()
+            house.script.fail("batches.deliver", OSError(5, "Input/output error"))
+            with pytest.raises(OSError, match="Input"):
+                await deliverer(house).deliver(batch)
+            first = [await read_blob(house, batch, name) for name in ("output", "error")]
             house.clock.advance(10.0)
             await deliverer(house).deliver(batch)
-            again = await house.get(batch)
-            assert again == done
-            assert [await house.read(again, name) for name in _files(again)] == first
+            done = await house.get(batch)
+            assert [await house.read(done, name) for name in _files(done)] == first
+            await deliverer(house).deliver(batch)
+            assert await house.get(batch) == done
+            assert [await house.read(done, name) for name in _files(done)] == first
 
     asyncio.run(main())
+
+
+async def read_blob(house: House, batch: Batch, name: str) -> bytes:
+    key = f"results/{batch.id}/{name}.jsonl"
+    return b"".join([chunk async for chunk in house.blobs.read(key)])
 
 
 def unfinished_blobs(folder: Path) -> list[Path]:

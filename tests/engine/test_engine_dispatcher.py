@@ -115,12 +115,12 @@ def test_an_overdue_batch_that_is_being_delivered_is_not_looked_at_all_the_time(
             batch = await house.submit(some_lines(3), window=10.0)
             await house.script.until(lambda: house.script.calls["batches.deliver"] > 0)
             house.clock.advance(11.0)
-            looks = house.script.calls["batches.unfinished"]
+            looks = house.script.calls["batches.standing"]
             await house.clock.until_waiting(0.9, 1.0)
             for _ in range(20):
                 house.clock.advance(0.04)
                 await settle_down()
-            assert house.script.calls["batches.unfinished"] <= looks + 3
+            assert house.script.calls["batches.standing"] <= looks + 3
             let_go.set()
             async with house.hurry():
                 assert (await house.until(batch)).status is Status.COMPLETED

@@ -33,7 +33,7 @@ from batchmill.domain.pricing import Rates, Tariff
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.batch_run import BatchRun
 from batchmill.engine.lane import Lane
-from batchmill.engine.metering import Odometer, meters_of
+from batchmill.engine.metering import Meters, Odometer
 from batchmill.engine.notices import Notices
 from batchmill.engine.overview import show
 from batchmill.engine.purse import Purse, Treasury
@@ -290,11 +290,11 @@ USED = Usage(10, 5, 2, 1)
 
 def test_an_odometer_tells_what_is_new_once_and_not_what_was_there() -> None:
     terms = Terms(Payer("acme", OPERATOR_WORKSPACE), tariffs={"m": TARIFF})
-    meters, metrics = meters_of(terms, a_shard()), engine_metrics()
-    meters[0].add(USED, ok=True)
+    meters, metrics = Meters(terms, a_shard()), engine_metrics()
+    meters.count(Record(1, True, USED, b"{}"))
     odometer = Odometer(meters)
-    meters[0].add(USED, ok=True)
-    meters[0].add(ZERO, ok=False)
+    meters.count(Record(2, True, USED, b"{}"))
+    meters.count(Record(3, False, ZERO, b"{}"))
     for _ in range(2):
         odometer.tell(meters, metrics.money)
     tokens = {
@@ -307,9 +307,9 @@ def test_an_odometer_tells_what_is_new_once_and_not_what_was_there() -> None:
 
 
 def test_what_has_no_price_is_counted_and_not_charged() -> None:
-    meters = meters_of(Terms(Payer("acme", OPERATOR_WORKSPACE)), a_shard())
+    meters = Meters(Terms(Payer("acme", OPERATOR_WORKSPACE)), a_shard())
     odometer, metrics = Odometer(meters), engine_metrics()
-    meters[0].add(USED, ok=True)
+    meters.count(Record(1, True, USED, b"{}"))
     odometer.tell(meters, metrics.money)
     assert reading(metrics, "tokens_total", model="m", kind="input") == 10
     assert [family.samples for family in metrics.money.spend.collect()] == [[]]

@@ -391,7 +391,7 @@ def test_a_lowered_line_limit_does_not_hurt_a_batch_that_was_planned(tmp_path: P
 def test_stopping_an_idle_engine_ends_at_once(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_house(tmp_path, "http://127.0.0.1:9/v1") as house:
-            await house.script.until(lambda: house.script.calls["batches.unfinished"] > 0)
+            await house.script.until(lambda: house.script.calls["batches.standing"] > 0)
             await house.stop()
             leftover = asyncio.all_tasks() - {asyncio.current_task()}
             await settle_down()

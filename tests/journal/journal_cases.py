@@ -1,4 +1,7 @@
-"""What the journal tests share: shards, records, and a journal that is closed at the end."""
+"""What the journal tests share: shards, records, and a journal that is closed at the end.
+
+Another kind of journal joins the conformance suite by one more entry in KINDS.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -7,12 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+from bucket_server import new_place
+from obstore.store import ObjectStore
+
+from batchmill.blobs.bucket import open_bucket
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.journal.local import LocalJournal
-from batchmill.ports import Record
+from batchmill.journal.objects import ObjectJournal
+from batchmill.ports import Journal, Record
 
 BATCH = "batch_1"
+# As large as no journal in the tests grows.
+PLENTY = 1 << 20
 
 
 def a_shard(index: int = 0, attempt: int = 1, **changes: Any) -> Shard:
@@ -58,7 +69,7 @@ class Heard:
 
 @asynccontextmanager
 async def open_journal(
-    root: Path, interval: float = 0.001, max_pending: int = 1 << 20
+    root: Path, interval: float = 0.001, max_pending: int = PLENTY
 ) -> AsyncIterator[LocalJournal]:
     journal = LocalJournal(root, interval, max_pending)
     try:
@@ -83,11 +94,65 @@ def with_journal(
     return run
 
 
+class Place:
+    """Where a kind of journal lies; it may be opened there again and again."""
+
+    def __init__(self, make: Callable[[float, int], Journal]) -> None:
+        self._make = make
+
+    @asynccontextmanager
+    async def open(
+        self, interval: float = 0.001, max_pending: int = PLENTY
+    ) -> AsyncIterator[Journal]:
+        journal = self._make(interval, max_pending)
+        try:
+            yield journal
+        finally:
+            await journal.close()
+
+
+def local_place(root: Path) -> Place:
+    return Place(lambda interval, pending: LocalJournal(root, interval, pending))
+
+
+def object_place(bucket: ObjectStore) -> Place:
+    return Place(lambda interval, pending: ObjectJournal(bucket, interval, pending))
+
+
+KINDS: dict[str, Callable[[Path], Place]] = {
+    "local": local_place,
+    "memory": lambda _: object_place(open_bucket("memory://", {})),
+    "s3": lambda _: object_place(new_place().open()),
+}
+
+
+def with_place(test: Callable[[Place], Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test once with an empty place of each kind."""
+
+    @pytest.mark.parametrize("kind", sorted(KINDS))
+    def run(kind: str, tmp_path: Path) -> None:
+        asyncio.run(test(KINDS[kind](tmp_path / "journal")))
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+def with_each(test: Callable[[Journal], Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test once with an empty journal of each kind."""
+
+    async def main(place: Place) -> None:
+        async with place.open() as journal:
+            await test(journal)
+
+    main.__name__, main.__doc__ = test.__name__, test.__doc__
+    return with_place(main)
+
+
 def segment_path(root: Path, shard: Shard) -> Path:
     return root / shard.batch_id / f"{shard.index:06d}.{shard.attempt:06d}.log"
 
 
-async def written(journal: LocalJournal, shard: Shard, records: Sequence[Record]) -> Heard:
+async def written(journal: Journal, shard: Shard, records: Sequence[Record]) -> Heard:
     """A closed segment of ``shard`` that holds ``records``."""
     heard = Heard()
     segment = await journal.open(shard, heard)

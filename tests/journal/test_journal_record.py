@@ -24,6 +24,7 @@ good = st.builds(
     millis=small,
     rejections=small,
     retries=small,
+    region=st.sampled_from(["", "eu", "cn-north-1", "a" * 63]),
 )
 bad = st.builds(Record, number=st.integers(1, 10**6), ok=st.just(False), usage=usages, line=texts)
 records = st.one_of(good, bad)
@@ -91,6 +92,16 @@ def test_nothing_behind_a_bad_line_is_read() -> None:
     bad = bytearray(good)
     bad[-2] ^= 1
     assert decode_lines(lines_of(good + bytes(bad) + late)) == ([Record(1, True, ZERO, b"a")], [])
+
+
+def test_a_record_without_a_region_is_written_as_it_was_before_there_were_regions() -> None:
+    """So that the journal of a running batch outlives an update."""
+    assert encode_record(Record(7, True, Usage(1, 2, 3, 4), b"{}", millis=9)).split(b" ", 1)[1] == (
+        b"o 7 0 9 0 0 1 2 3 4 {}\n"
+    )
+    assert encode_record(Record(7, True, ZERO, b"{}", region="eu")).split(b" ", 1)[1] == (
+        b"o 7@eu 0 0 0 0 0 0 0 0 {}\n"
+    )
 
 
 @given(st.binary(max_size=120))

@@ -46,6 +46,14 @@ def test_a_line_without_an_answer_says_its_own_error() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "region"), [('"eu"', "eu"), ("null", None), ("5", None), ('["eu"]', None)]
+)
+def test_the_region_is_read_where_it_is_a_text(written: str, region: str | None) -> None:
+    line = b'{"custom_id":"c","response":{"status_code":200,"region":%b}}' % written.encode()
+    assert read_facts(line).region == region
+
+
+@pytest.mark.parametrize(
     ("usage", "total"),
     [
         ({"total_tokens": 7, "prompt_tokens": 1}, 7),

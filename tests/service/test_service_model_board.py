@@ -139,6 +139,23 @@ def test_only_operators_learn_where_upstreams_are(caller: Caller, urls: list[str
     assert (OPERATOR is caller) == ("a:8000" in repr(state))
 
 
+def test_a_barred_model_is_on_the_board_of_operators_alone() -> None:
+    seat = Seat("http://c/v1", "c:1", region="cn", is_allowed=False)
+    offer = replace(
+        OFFER,
+        catalog=replace(OFFER.catalog, barred=frozenset({"away"})),
+        backings={"away": Backing((seat,), compute_regions=("eu",))},
+    )
+
+    async def names(caller: Caller) -> dict[str, bool]:
+        return {one.name: one.is_served for one in await House().board(offer).look(caller)}
+
+    seen = {"bge": True, "qwen": True, TEST_MODEL: True}
+    assert asyncio.run(names(OPERATOR)) == {**seen, "away": False}
+    assert asyncio.run(names(TENANT)) == seen
+    assert asyncio.run(names(replace(OPERATOR, models=frozenset({"qwen"})))) == {"qwen": True}
+
+
 def test_figures_are_those_of_the_models_own_upstreams() -> None:
     seen = UpstreamFigures(is_up=False, in_flight=0, limit=64, faults=7)
     house = House(figures={("qwen", "http://a/v1"): seen, ("bge", "http://b/v1"): seen})

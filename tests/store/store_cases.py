@@ -10,19 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres_server import DATABASES
 
 from batchmill.domain.batch import Batch, Counts, Event, Status, advance
 from batchmill.domain.file import File, Purpose
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import Usage
 from batchmill.ports import Quota, ShardTally, Store
-from batchmill.store import open_store
+from batchmill.store import SqlStore, open_store
 
 T0 = 1_700_000_000.0
 PLENTY = Quota(files=1_000_000, bytes=10**15)
 
-KINDS: dict[str, Callable[[Path], Coroutine[Any, Any, Store]]] = {
-    "sqlite": lambda folder: open_store(folder / "batchmill.db")
+WHERE: dict[str, Callable[[Path], Path | str]] = {
+    "sqlite": lambda folder: folder / "batchmill.db",
+    "postgres": DATABASES.of,
+}
+"""Where the database of a test's folder is, by kind."""
+
+KINDS: dict[str, Callable[[Path], Coroutine[Any, Any, SqlStore]]] = {
+    "sqlite": lambda folder: open_store(WHERE["sqlite"](folder)),
+    "postgres": lambda folder: open_store(WHERE["postgres"](folder)),
 }
 
 
@@ -35,6 +43,27 @@ def with_store(test: Callable[[Store], Coroutine[Any, Any, None]]) -> Callable[.
             await test(store)
         finally:
             await store.close()
+
+    @pytest.mark.parametrize("kind", sorted(KINDS))
+    def run(kind: str, tmp_path: Path) -> None:
+        asyncio.run(main(kind, tmp_path))
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+def with_stores(
+    test: Callable[[Store, Store], Coroutine[Any, Any, None]],
+) -> Callable[..., None]:
+    """Run an async test once for each kind, with two openings of one empty database."""
+
+    async def main(kind: str, folder: Path) -> None:
+        stores = [await KINDS[kind](folder) for _ in range(2)]
+        try:
+            await test(*stores)
+        finally:
+            for store in stores:
+                await store.close()
 
     @pytest.mark.parametrize("kind", sorted(KINDS))
     def run(kind: str, tmp_path: Path) -> None:

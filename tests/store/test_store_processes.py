@@ -8,18 +8,21 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import postgres_server
 import pytest
 from sqlalchemy import text
-from store_cases import a_batch, planned
+from store_cases import KINDS, WHERE, a_batch, planned
 
 from batchmill.ports import BatchQuery
 from batchmill.store import open_store
 
 ROUNDS = 60
 
+of_each_kind = pytest.mark.parametrize("kind", sorted(KINDS))
+
 CREATE_BATCHES = """
 import asyncio, sys
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = sys.argv[3].split(':')
 from store_cases import a_batch
 from batchmill.ports import Idempotency, UnfinishedCap
 from batchmill.store import open_store
@@ -44,7 +47,7 @@ asyncio.run(main())
 
 TALLY_SHARDS = """
 import asyncio, sys
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = sys.argv[3].split(':')
 from store_cases import a_tally
 from batchmill.store import open_store
 
@@ -64,8 +67,9 @@ asyncio.run(main())
 """
 
 
-def started(script: str, path: Path, name: str, rounds: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", script, str(path), name, str(Path(__file__).parent)]
+def started(script: str, where: Path | str, name: str, rounds: int) -> subprocess.Popen[str]:
+    modules = ":".join(str(Path(file).parent) for file in (__file__, postgres_server.__file__))
+    command = [sys.executable, "-c", script, str(where), name, modules]
     pipe = subprocess.PIPE
     process = subprocess.Popen(
         [*command, str(rounds)], stdin=pipe, stdout=pipe, stderr=pipe, text=True
@@ -81,11 +85,12 @@ def go(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
+@of_each_kind
 def test_processes_write_at_the_same_time_and_none_finds_the_database_locked(
-    tmp_path: Path,
+    kind: str, tmp_path: Path
 ) -> None:
     """Two create batches, one writes progress, and this one reads, all at once."""
-    path = tmp_path / "batchmill.db"
+    path = WHERE[kind](tmp_path)
 
     async def prepare() -> None:
         store = await open_store(path)
@@ -132,9 +137,10 @@ def test_a_writer_holds_the_database_from_its_first_read_on(tmp_path: Path) -> N
     asyncio.run(main())
 
 
-def test_what_was_acknowledged_before_a_kill_is_there(tmp_path: Path) -> None:
+@of_each_kind
+def test_what_was_acknowledged_before_a_kill_is_there(kind: str, tmp_path: Path) -> None:
     """And the next process opens and writes as if nothing had been."""
-    path = tmp_path / "batchmill.db"
+    path = WHERE[kind](tmp_path)
     process = started(CREATE_BATCHES, path, "a", 30_000)
     go(process)
     assert process.stdout is not None
@@ -152,12 +158,15 @@ def test_what_was_acknowledged_before_a_kill_is_there(tmp_path: Path) -> None:
     asyncio.run(after())
 
 
+@of_each_kind
 @pytest.mark.parametrize("patience", range(0, 60, 5))
-def test_a_cancelled_write_happens_whole_or_not_at_all(patience: int, tmp_path: Path) -> None:
+def test_a_cancelled_write_happens_whole_or_not_at_all(
+    kind: str, patience: int, tmp_path: Path
+) -> None:
     """Wherever the caller is torn away, the store goes on and holds no half of it."""
 
     async def main() -> None:
-        store = await open_store(tmp_path / "x.db")
+        store = await KINDS[kind](tmp_path)
         tasks = [asyncio.create_task(planned(store, a_batch(str(n)))) for n in range(4)]
         for _ in range(patience):
             await asyncio.sleep(0)

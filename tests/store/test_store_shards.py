@@ -135,3 +135,33 @@ async def test_release_is_of_every_running_shard(store: Store) -> None:
     statuses = [ShardStatus.DONE, ShardStatus.WAITING, ShardStatus.WAITING]
     assert [s.status for s in stored] == statuses
     assert [s.attempt for s in stored] == [1, 1, 1]
+
+
+@with_store
+async def test_a_fence_shuts_out_whoever_still_runs_a_shard_of_the_batch(store: Store) -> None:
+    one, two = await planned(store, a_batch("1"), 2), await planned(store, a_batch("2"), 1)
+    done, late = await store.shards.claim(await store.shards.of_batch(one.id))
+    (other,) = await store.shards.claim(await store.shards.of_batch(two.id))
+    await store.shards.close(a_tally(done, 10))
+    for _ in range(2):
+        await store.shards.fence(one.id)
+    statuses = [shard.status for shard in await store.shards.of_batch(one.id)]
+    assert statuses == [ShardStatus.DONE, ShardStatus.WAITING]
+    assert not await store.shards.close(a_tally(late, 10))
+    assert await store.shards.close(a_tally(other, 10))
+
+
+@with_store
+async def test_what_is_held_is_not_released(store: Store) -> None:
+    """A held shard stays with its attempt; one that was claimed since is not the one held."""
+    batch = await planned(store, a_batch(), 4)
+    shards = await store.shards.claim(await store.shards.of_batch(batch.id))
+    await store.shards.close(a_tally(shards[3], 10))
+    of_another_attempt = replace(shards[1], attempt=shards[1].attempt + 1)
+    assert await store.shards.release([shards[0], of_another_attempt]) == 2
+    statuses = [shard.status for shard in await store.shards.of_batch(batch.id)]
+    waiting = ShardStatus.WAITING
+    assert statuses == [ShardStatus.RUNNING, waiting, waiting, ShardStatus.DONE]
+    assert await store.shards.release([shards[0]]) == 0
+    assert await store.shards.close(a_tally(shards[0], 10))
+    assert not await store.shards.close(a_tally(shards[1], 10))

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from batchmill.domain.webhook import (
     batch_event,
 )
 from batchmill.ports import Backlog, CursorUnknown, Store, TooManyEndpoints
-from batchmill.store import SqlStore, outbox
+from batchmill.store import SqlStore, open_store, outbox
 from batchmill.store.database import Database
 from batchmill.store.outbox import PER_ACCOUNT, PER_RECEIVER
 from batchmill.store.webhooks import announce
@@ -339,9 +340,12 @@ async def test_deliveries_are_listed_newest_first_and_in_pages(store: Store) -> 
     assert await store.webhooks.delivery("other", "whd_1") is None
 
 
-@with_store
-async def test_what_is_due_is_found_without_reading_what_has_ended(store: Store) -> None:
-    assert isinstance(store, SqlStore)
+def test_what_is_due_is_found_without_reading_what_has_ended(tmp_path: Path) -> None:
+    asyncio.run(assert_found_by_an_index(tmp_path / "x.db"))
+
+
+async def assert_found_by_an_index(path: Path) -> None:
+    store = await open_store(path)
     async with store._database.read() as connection:
         statement = outbox._due_statement(T0, 64).compile(
             dialect=connection.dialect, compile_kwargs={"literal_binds": True}
@@ -349,3 +353,4 @@ async def test_what_is_due_is_found_without_reading_what_has_ended(store: Store)
         for question in (statement, "SELECT count(*) FROM deliveries WHERE next_at >= 0"):
             rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}")
             assert "USING INDEX ix_deliveries_due" in str(rows.all()).replace("COVERING ", "")
+    await store.close()

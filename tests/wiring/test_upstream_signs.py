@@ -11,11 +11,14 @@ from batchmill.domain.catalog import TEST_MODEL
 from batchmill.service.caller import Caller
 from batchmill.service.model_board import UpstreamFigures
 from batchmill.telemetry import EngineMetrics, engine_metrics, render, write_snapshot
+from batchmill.upstream.mock import MockUpstream
+from batchmill.upstream.tokenizer import Tokenizer
 from batchmill.wiring.api import _board
-from batchmill.wiring.engine import Lanes
+from batchmill.wiring.lanes import Lanes
 from batchmill.wiring.parts import Paths, SystemClock, open_parts
-from batchmill.wiring.signs import ProgressFile
+from batchmill.wiring.sight import sight_of
 from batchmill.wiring.upstream_signs import UpstreamFile, backings_of, figures_in
+from batchmill.wiring.upstreams import UpstreamCounter
 
 ODD = 'a "b"\\c {d="e"} ü'
 SETTINGS = Settings(
@@ -107,6 +110,52 @@ def test_the_board_knows_what_is_configured() -> None:
     assert [name for name, one in backings.items() if one.is_builtin] == ["small", TEST_MODEL]
 
 
+def test_the_board_knows_what_is_allowed_where() -> None:
+    upstreams = tuple(
+        UpstreamSettings(url=f"http://{n}/v1", region=region)
+        for n, region in enumerate(("eu", "cn", None))
+    )
+    rule = ("*", "!cn")
+    models = (
+        ModelSettings(name="qwen", upstreams=upstreams, compute_regions=rule),
+        ModelSettings(name="small", builtin="smollm2", compute_regions=("cn",)),
+    )
+    settings = Settings(models=models, data=DataSettings(region="sg"))
+    backings = backings_of(settings)
+    assert {
+        name: [(seat.region, seat.is_allowed) for seat in one.seats]
+        for name, one in backings.items()
+    } == {
+        "qwen": [("eu", True), ("cn", False), (None, False)],
+        "small": [("sg", False)],
+        TEST_MODEL: [("sg", True)],
+    }
+    assert backings["qwen"].compute_regions == rule
+
+
+def test_tokens_are_counted_where_lines_may_be_computed_alone() -> None:
+    """To count them is to send what the lines say."""
+
+    async def main() -> None:
+        cn, eu = MockUpstream(), MockUpstream()
+        allowed = UpstreamSettings(url=await eu.start(), region="eu")
+        barred = UpstreamSettings(url=await cn.start(), region="cn")
+        models = [
+            ModelSettings(name="m", upstreams=(barred, allowed), compute_regions=("!cn",)),
+            ModelSettings(name="n", upstreams=(barred,), compute_regions=("!cn",)),
+            ModelSettings(name="*", upstreams=(barred,)),
+        ]
+        count = UpstreamCounter(models, Tokenizer(lambda: 0.0))
+        body = b'{"model":"m","messages":[{"role":"user","content":"one two"}]}'
+        assert await count("m", [body]) == [2]
+        assert await count("n", [body]) is None
+        assert (cn.stats.connections, eu.stats.connections > 0) == (0, True)
+        await cn.stop()
+        await eu.stop()
+
+    asyncio.run(main())
+
+
 def test_the_engine_names_upstreams_as_the_board_does() -> None:
     """The lanes are those of the engine, made of the same settings."""
 
@@ -133,7 +182,7 @@ def test_the_servers_board_reads_the_engines_snapshot(tmp_path: Path) -> None:
     async def main() -> None:
         settings = SETTINGS.model_copy(update={"data": DataSettings(dir=tmp_path)})
         async with open_parts(settings) as parts:
-            board = _board(settings, parts, ProgressFile(Paths(tmp_path).progress).of)
+            board = _board(settings, parts, sight_of(settings, parts))
             before = {state.name: state for state in await board.look(Caller())}
             assert before["qwen"].upstreams[0].in_flight is None
             metrics = engine_metrics()

@@ -83,6 +83,12 @@ EVERYWHERE: Final = (
         "look for this id in the server's log if it stays.",
         type=SERVER,
     ),
+    Sample(
+        503,
+        "storage_away",
+        "The database cannot be reached now (ConnectionRefusedError); try again.",
+        type=SERVER,
+    ),
 )
 
 
@@ -288,6 +294,6 @@ _REASONS: Final = {
     421: "The server does not go by this host name.",
     429: "A quota is used up, or requests come too fast: then `Retry-After` says how long to wait.",
     500: "The server met an error of its own.",
-    503: "The server is not ready.",
+    503: "The server is not ready, or does not reach its database or its bucket now.",
     507: "The disk is full; nothing was stored.",
 }

@@ -24,6 +24,7 @@ from batchmill.domain.errors import (
     QuotaExceeded,
     RateLimited,
     Refused,
+    StorageAway,
     StorageFull,
     TooLarge,
     Unidentified,
@@ -72,6 +73,8 @@ KINDS: Final[Mapping[type[BatchmillError], Kind]] = {
     # what to wait for stands in headers that the gate adds, to admitted requests as well
     RateLimited: Kind(STATUSES[RateLimited], "requests", {}),
     StorageFull: Kind(STATUSES[StorageFull], SERVER, NO_RETRY),
+    # a database that is restarted is back by then
+    StorageAway: Kind(STATUSES[StorageAway], SERVER, {"retry-after": "5"}),
     # the rest of the body is never going to come: the connection is of no more use
     Stalled: Kind(STATUSES[Stalled], INVALID, {"connection": "close"}),
     Misdirected: Kind(421, INVALID, NO_RETRY),

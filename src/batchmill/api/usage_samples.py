@@ -52,8 +52,9 @@ _CHARGED: Final = SpendingLine(
         key=_KEY,
         key_name="nightly",
         batch=_BATCH,
+        region="eu-west",
     ),
-    place=Place(_MONTH, ("default", "qwen-plus", "ws_default", _KEY, _BATCH, "USD", "x")),
+    place=Place(_MONTH, ("default", "qwen-plus", "ws_default", _KEY, _BATCH, "eu-west", "USD", "x")),
     item=Item.OUTPUT,
     tokens=200_000,
     currency="USD",
@@ -106,8 +107,8 @@ BAD_INSTANT: Final = Sample(
 BAD_GROUPING: Final = Sample(
     400,
     "bad_grouping",
-    "Invalid value: 'user'. Supported values are: 'model', 'workspace', 'key', 'batch', and "
-    "'none'.",
+    "Invalid value: 'user'. Supported values are: 'model', 'workspace', 'key', 'batch', 'region', "
+    "and 'none'.",
     "group_by",
     "invalid_value",
 )

@@ -5,7 +5,7 @@ import typer
 from batchmill.api import wire
 from batchmill.cli.client_view import show_time
 from batchmill.cli.config_show import AsJson, ConfigFile
-from batchmill.cli.machine import WHO, DataDir, OfAccount, act, data_folder, look, show, show_table
+from batchmill.cli.machine import WHO, DataDir, OfAccount, act, look, settings_of, show, show_table
 from batchmill.cli.streams import one_sentence, say
 from batchmill.domain.account import OPERATOR
 
@@ -29,8 +29,8 @@ def create_account(
 ) -> None:
     """Make an account with a default workspace, and print its id."""
     with one_sentence():
-        folder = data_folder(config, data_dir)
-        account = act(folder, lambda admin: admin.accounts.create(WHO, name))
+        settings = settings_of(config, data_dir)
+        account = act(settings, lambda admin: admin.accounts.create(WHO, name))
     show(wire.account_object(account), account.id, as_json=as_json)
     say(f"Its first key: batchmill keys create --admin --account {account.id}")
 
@@ -40,7 +40,7 @@ def list_accounts(
 ) -> None:
     """List the accounts, oldest first."""
     with one_sentence():
-        found = look(data_folder(config, data_dir), lambda admin: admin.accounts.list())
+        found = look(settings_of(config, data_dir), lambda admin: admin.accounts.list())
     rows = [(one.id, one.name, show_time(one.created_at)) for one in found]
     show_table(wire.account_list(found), ("id", "name", "created"), rows, as_json=as_json)
 
@@ -54,8 +54,8 @@ def create_workspace(
 ) -> None:
     """Make a workspace, and print its id."""
     with one_sentence():
-        folder = data_folder(config, data_dir)
-        made = act(folder, lambda admin: admin.workspaces.create(WHO, name, account))
+        settings = settings_of(config, data_dir)
+        made = act(settings, lambda admin: admin.workspaces.create(WHO, name, account))
     show(wire.workspace_object(made), made.id, as_json=as_json)
 
 
@@ -67,8 +67,8 @@ def list_workspaces(
 ) -> None:
     """List the workspaces of an account, oldest first."""
     with one_sentence():
-        folder = data_folder(config, data_dir)
-        found = look(folder, lambda admin: admin.workspaces.list(WHO, account))
+        settings = settings_of(config, data_dir)
+        found = look(settings, lambda admin: admin.workspaces.list(WHO, account))
     rows = [
         (one.id, one.name, "default" if one.is_default else "-", show_time(one.created_at))
         for one in found

@@ -16,6 +16,7 @@ from batchmill.cli.check_places import Places
 from batchmill.cli.serve import upstream_settings
 from batchmill.cli.streams import plural
 from batchmill.config import ModelSettings, load_prices, load_settings, read_prices
+from batchmill.domain.catalog import ANY_MODEL
 from batchmill.domain.demand import Demand, Tally
 from batchmill.domain.estimate import (
     SAMPLE_BYTES,
@@ -36,7 +37,7 @@ from batchmill.domain.money import text_of
 from batchmill.domain.pricing import PriceTable
 from batchmill.telemetry import configure_logging
 from batchmill.upstream.tokenizer import Tokenizer
-from batchmill.wiring.upstreams import ANY_MODEL, UpstreamCounter
+from batchmill.wiring.upstreams import UpstreamCounter
 
 _NO_RATE: Final = "Only a server knows how fast it is: ask it with POST /v1/batches/estimate."
 _HOW: Final = {

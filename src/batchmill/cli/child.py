@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -24,13 +25,17 @@ import uvloop
 import batchmill.cli.lean  # noqa: F401 - for its effect, before what it keeps out
 from batchmill.cli.supervisor import CANNOT_START, Post, spawn
 from batchmill.config import Settings, restore_settings
-from batchmill.domain.errors import BatchmillError, StorageFull
+from batchmill.domain.errors import BatchmillError, StorageAway, StorageFull, Superseded
 from batchmill.domain.price_table import restore_table
 from batchmill.domain.pricing import PriceTable
+from batchmill.ports import Leadership, Store
 from batchmill.telemetry import Fact, configure_logging, get_logger
 from batchmill.wiring.parts import Paths, open_parts
 
 log = get_logger()
+
+# Room may be made, the database may come back, and the engine that leads may leave.
+_WORTH_ANOTHER_TRY = (StorageFull, StorageAway, Superseded)
 
 # A server that is told to stop lets answers under way end for so long.
 _API_GRACE = 10
@@ -54,8 +59,7 @@ def main() -> int:
             uvloop.run(run_api(settings, prices, post, wake_fd))
     except BatchmillError as error:
         sys.stderr.write(f"batchmill: {error.message}\n")
-        # A full disk is worth another try: room may be made.
-        return 1 if isinstance(error, StorageFull) else CANNOT_START
+        return 1 if isinstance(error, _WORTH_ANOTHER_TRY) else CANNOT_START
     return 0
 
 
@@ -69,6 +73,18 @@ class Stoppable(Protocol):
     """A server that leaves when ``should_exit`` is set."""
 
     should_exit: bool
+
+
+class Working(Protocol):
+    """An engine, as far as it is run from here."""
+
+    def wake(self) -> None:
+        """Something changed in the store: look."""
+        ...
+
+    async def run(self, stop: asyncio.Event, grace: Callable[[], float]) -> None:
+        """Work until ``stop`` is set, then wait for what is in flight up to ``grace()``."""
+        ...
 
 
 class Orphaned(asyncio.Event):
@@ -95,28 +111,80 @@ async def _first(*events: asyncio.Event) -> None:
 
 
 async def run_engine(settings: Settings, prices: PriceTable, wake_fd: int) -> None:
-    """Run the engine until a signal, or until the supervisor is gone."""
+    """Run the engine until a signal, or until the supervisor is gone.
+
+    Where several machines share the database, one engine works and the others
+    stand by. Raises Superseded when another one has taken over.
+    """
     # Imported here: the API's process has no use for it.
     from batchmill.wiring.engine import open_engine
 
     orphaned, terminated = Orphaned(), asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, terminated.set)
+    stopping = asyncio.create_task(_first(orphaned, terminated))
     lock = await _lock(Paths(settings.data.dir).engine_lock)
-    stop = asyncio.Event()
     try:
-        async with open_parts(settings, prices) as parts, open_engine(settings, parts) as engine:
-            loop.add_reader(wake_fd, _on_wake, wake_fd, engine.wake)
+        async with open_parts(settings, prices) as parts:
             _settle_down()
-            working = asyncio.create_task(
-                engine.run(stop, lambda: _grace(settings, orphaned, terminated))
-            )
-            stopping = asyncio.create_task(_first(orphaned, terminated))
-            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            stop.set()
-            await working
+            if settings.data.is_shared and not await _leads(parts.store.leadership, stopping):
+                return
+            async with open_engine(settings, parts) as engine:
+                loop.add_reader(wake_fd, _on_wake, wake_fd, engine.wake)
+                ends = Ends(stopping, parts.store, lambda: _grace(settings, orphaned, terminated))
+                await work(engine, ends)
     finally:
         os.close(lock)
+
+
+async def _leads(leadership: Leadership, stopping: "asyncio.Task[None]") -> bool:
+    """Wait until this engine leads; False where it is told to stop before."""
+    taking = asyncio.create_task(leadership.take())
+    await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if taking.done():
+        await taking
+        return True
+    taking.cancel()
+    with suppress(asyncio.CancelledError):
+        await taking
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What ends an engine: ``stopping``, or another one that leads over ``store``.
+
+    ``grace`` says how many seconds are left to what is in flight.
+    """
+
+    stopping: "asyncio.Task[None]"
+    store: Store
+    grace: Callable[[], float]
+
+
+async def work(engine: Working, ends: Ends) -> None:
+    """Run the engine, woken by the bell too; raises Superseded when another one leads."""
+    stop = asyncio.Event()
+    losing = asyncio.create_task(ends.store.leadership.superseded())
+    listening = asyncio.create_task(ends.store.bell.listen(engine.wake))
+
+    def grace() -> float:
+        return 0.0 if losing.done() else ends.grace()
+
+    working = asyncio.create_task(engine.run(stop, grace))
+    try:
+        endings = {working, ends.stopping, losing, listening}
+        await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        await working
+        if losing.done():
+            raise Superseded("Another engine leads now; this one stands by.")
+        if listening.done():
+            await listening
+    finally:
+        for task in (losing, listening):
+            task.cancel()
+        await asyncio.gather(losing, listening, return_exceptions=True)
 
 
 def _grace(settings: Settings, orphaned: asyncio.Event, terminated: asyncio.Event) -> float:
@@ -147,11 +215,13 @@ async def run_api(settings: Settings, prices: PriceTable, post: Post, wake_fd: i
     # Imported here: the engine's process has no use for them.
     import uvicorn
 
-    from batchmill.wiring.api import make_app
+    from batchmill.wiring.api import open_app
 
     orphaned = Orphaned()
-    async with open_parts(settings, prices) as parts:
-        app = make_app(settings, parts, lambda: _wake(wake_fd))
+    async with (
+        open_parts(settings, prices) as parts,
+        open_app(settings, parts, lambda: _wake(wake_fd)) as app,
+    ):
         config = uvicorn.Config(
             app,
             log_config=None,

@@ -10,12 +10,13 @@ from batchmill.config import (
     UpstreamSettings,
     with_models,
 )
+from batchmill.domain.catalog import ANY_MODEL
 from batchmill.domain.errors import ConfigError
 from batchmill.ports import TransportFault
 from batchmill.upstream.http import fetch_models
 from batchmill.upstream.smollm2 import NAME as SMOLLM2
 from batchmill.upstream.smollm2 import find_weights
-from batchmill.wiring.upstreams import ANY_MODEL, make_target
+from batchmill.wiring.upstreams import make_target
 
 
 def offer_models(settings: Settings, upstreams: Sequence[UpstreamSettings]) -> Settings:

@@ -14,7 +14,17 @@ import typer
 from batchmill.api import wire
 from batchmill.cli.client_view import show_time
 from batchmill.cli.config_show import AsJson, ConfigFile
-from batchmill.cli.machine import WHO, DataDir, OfAccount, act, data_folder, look, show, show_table
+from batchmill.cli.machine import (
+    WHO,
+    DataDir,
+    OfAccount,
+    act,
+    look,
+    place_of,
+    settings_of,
+    show,
+    show_table,
+)
 from batchmill.cli.streams import one_sentence, say
 from batchmill.domain.account import OPERATOR, Key, Role
 from batchmill.domain.errors import InvalidRequest
@@ -70,13 +80,14 @@ def create_key(
             models=tuple(model) if model else None,
             expires_in=None if expires is None else _read_time(expires),
         )
-        folder = data_folder(config, data_dir)
-        made = act(folder, lambda admin: admin.keys.create(WHO, spec))
+        settings = settings_of(config, data_dir)
+        made = act(settings, lambda admin: admin.keys.create(WHO, spec))
     show(wire.new_key_object(made), made.secret, as_json=as_json)
     key = made.key
     say(
         f"Key {key.id} ({key.role}, {key.workspace} of account {key.account}) was made in "
-        f"{folder}. Keep it: it is not shown again. Clients take it from BATCHMILL_API_KEY."
+        f"{place_of(settings)}. Keep it: it is not shown again. Clients take it from "
+        "BATCHMILL_API_KEY."
     )
 
 
@@ -88,8 +99,8 @@ def list_keys(
 ) -> None:
     """List the keys of an account, oldest first, revoked and expired ones among them."""
     with one_sentence():
-        folder = data_folder(config, data_dir)
-        found = look(folder, lambda admin: admin.keys.list(WHO, account))
+        settings = settings_of(config, data_dir)
+        found = look(settings, lambda admin: admin.keys.list(WHO, account))
     now = time.time()
     show_table(wire.key_list(found), _COLUMNS, [_row(key, now) for key in found], as_json=as_json)
 
@@ -107,7 +118,7 @@ def revoke_key(
         return key, await admin.keys.can_administer()
 
     with one_sentence():
-        key, has_admin = look(data_folder(config, data_dir), revoke)
+        key, has_admin = look(settings_of(config, data_dir), revoke)
     say(f"Key {key.id} ({key.name}) is revoked.")
     if not has_admin:
         say("The server has no admin key left: batchmill keys create --admin makes one.")

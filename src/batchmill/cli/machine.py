@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from batchmill.cli.client_view import print_json, print_rows
-from batchmill.config import load_settings
+from batchmill.config import Settings, load_settings, public_url
 from batchmill.domain.errors import ConfigError
 from batchmill.service.administration import Administration
 from batchmill.service.caller import MACHINE, Caller
@@ -35,29 +35,35 @@ OfAccount = Annotated[
 ]
 
 
-def data_folder(config: Path | None, data_dir: Path | None) -> Path:
-    """The folder that a server with the same options would use; raises ConfigError."""
-    loaded = load_settings(file=config, env=os.environ, flags={"data.dir": data_dir})
-    return loaded.settings.data.dir
+def settings_of(config: Path | None, data_dir: Path | None) -> Settings:
+    """The settings of a server with the same options; raises ConfigError."""
+    return load_settings(file=config, env=os.environ, flags={"data.dir": data_dir}).settings
 
 
-def act(folder: Path, deed: Callable[[Administration], Awaitable[T]]) -> T:
-    """What ``deed`` answers, in a folder that is made where missing."""
+def place_of(settings: Settings) -> str:
+    """Where the database is, as people are told: without users and passwords."""
+    url = settings.data.database
+    return str(settings.data.dir) if url is None else public_url(url.get_secret_value())
+
+
+def act(settings: Settings, deed: Callable[[Administration], Awaitable[T]]) -> T:
+    """What ``deed`` answers, over a database that is made where missing."""
 
     async def main() -> T:
-        async with open_administration(folder) as admin:
+        async with open_administration(settings) as admin:
             return await deed(admin)
 
     return asyncio.run(main())
 
 
-def look(folder: Path, sight: Callable[[Administration], Awaitable[T]]) -> T:
-    """What ``sight`` answers, in a folder that a server has used; raises ConfigError."""
-    if not Paths(folder).database.exists():
+def look(settings: Settings, sight: Callable[[Administration], Awaitable[T]]) -> T:
+    """What ``sight`` answers, over a database that a server has used; raises ConfigError."""
+    folder = settings.data.dir
+    if settings.data.database is None and not Paths(folder).database.exists():
         raise ConfigError(
             f"There is no data of batchmill in {folder}: name its folder with --data-dir."
         )
-    return act(folder, sight)
+    return act(settings, sight)
 
 
 def show(shape: BaseModel, text: str, *, as_json: bool) -> None:

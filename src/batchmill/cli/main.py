@@ -36,6 +36,9 @@ VERBS = {
     "workspaces": "accounts",
     "keys": "keys",
     "prices": "prices",
+    "migrate": "migrate",
+    "move": "move",
+    "cluster": "cluster",
 }
 
 

@@ -18,7 +18,7 @@ from batchmill.cli.run_folder import RunFolder, digest_of
 from batchmill.cli.run_job import BLOCK, Interrupted, Job, run_job
 from batchmill.cli.serve import KeyVariable, lock_folder, upstream_settings
 from batchmill.cli.streams import one_sentence, plural, say
-from batchmill.config import Settings, load_settings
+from batchmill.config import DataSettings, Settings, load_settings
 from batchmill.domain import convert
 from batchmill.domain.batch import Batch, Status
 from batchmill.domain.errors import ConfigError, InvalidRequest
@@ -94,9 +94,9 @@ def run(
 
 def _run_in(folder: RunFolder, settings: Settings, job: Job) -> int:
     configure_logging("error")
-    settings = settings.model_copy(
-        update={"data": settings.data.model_copy(update={"dir": folder.path})}
-    )
+    # Whatever database and bucket a server on this machine uses: a run keeps to its folder.
+    data = DataSettings(dir=folder.path, region=settings.data.region)
+    settings = settings.model_copy(update={"data": data})
     lock = lock_folder(folder.path)
     try:
         note = folder.open(job.digest)

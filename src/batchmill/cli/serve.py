@@ -6,7 +6,7 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -18,17 +18,20 @@ from batchmill.cli.config_show import ConfigFile
 from batchmill.cli.discovery import offer_models
 from batchmill.cli.streams import one_sentence
 from batchmill.config import (
+    DataSettings,
     Settings,
     UpstreamSettings,
     dump_settings,
     load_prices,
     load_settings,
+    public_url,
 )
 from batchmill.domain.catalog import TEST_MODEL
-from batchmill.domain.errors import ConfigError, StorageFull
+from batchmill.domain.errors import ConfigError, StorageAway, StorageFull
 from batchmill.domain.price_table import dump_table
 from batchmill.wiring.admin import can_administer
-from batchmill.wiring.parts import Paths, prepare_store
+from batchmill.wiring.moved import assert_serves
+from batchmill.wiring.parts import Paths, prepare_parts
 
 _BACKLOG = 2048
 
@@ -74,8 +77,9 @@ def serve(
         )
         prices = load_prices(settings)
         lock = lock_folder(settings.data.dir)
-        _prepare_store(settings.data.dir)
-        door = _describe_door(settings)
+        assert_serves(settings)
+        _prepare(settings)
+        door = _describe_door(settings, config)
         listening = _listen(settings.server.host, settings.server.port)
     _greet(settings, listening, door)
     supervisor.start(
@@ -88,8 +92,14 @@ def serve(
             log_json=not sys.stderr.isatty()
             if settings.log.format == "auto"
             else settings.log.format == "json",
+            processes=_processes(settings),
         )
     )
+
+
+def _processes(settings: Settings) -> tuple[str, ...]:
+    """Where a cluster runs the batches, a server is its doors alone."""
+    return (supervisor.API,) if settings.runs_elsewhere else supervisor.NAMES
 
 
 def upstream_settings(urls: Sequence[str], key_env: str | None) -> list[UpstreamSettings]:
@@ -104,26 +114,29 @@ def upstream_settings(urls: Sequence[str], key_env: str | None) -> list[Upstream
     return [one for model in checked.settings.models for one in model.upstreams]
 
 
-def _prepare_store(folder: Path) -> None:
+def _prepare(settings: Settings) -> None:
     """Make or migrate the database here: the tools for that are out of memory with this process.
 
-    A full disk is left to the processes that serve, which try again.
+    What may pass is left to the processes that serve, which try again.
     """
-    with suppress(StorageFull):
-        asyncio.run(prepare_store(folder))
+    with suppress(StorageFull, StorageAway):
+        asyncio.run(prepare_parts(settings))
 
 
-def _describe_door(settings: Settings) -> str:
+def _describe_door(settings: Settings, config: Path | None) -> str:
     """Who gets in, and how the first one does; a server without any key is served all the same."""
     if not settings.needs_keys:
         return "not needed: whoever reaches this address is the operator"
     has_admin = False
-    with suppress(StorageFull):
-        has_admin = asyncio.run(can_administer(settings.data.dir))
+    with suppress(StorageFull, StorageAway):
+        has_admin = asyncio.run(can_administer(settings))
     if has_admin:
         return "needed; clients take theirs from BATCHMILL_API_KEY"
-    where = shlex.quote(str(settings.data.dir.absolute()))
-    return f"needed, and there is none: batchmill keys create --admin --data-dir {where}"
+    option, where = "--data-dir", settings.data.dir
+    if config is not None and settings.data.database is not None:
+        option, where = "--config", config
+    place = shlex.quote(str(where.absolute()))
+    return f"needed, and there is none: batchmill keys create --admin {option} {place}"
 
 
 def lock_folder(folder: Path) -> int:
@@ -160,13 +173,29 @@ def _greet(settings: Settings, listening: socket.socket, door: str) -> None:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     console = f"  console http://{shown}:{port}/console\n" if settings.console.enabled else ""
-    models = ", ".join([*(model.name for model in settings.models), TEST_MODEL])
+    barred = settings.barred_models()
+    served = [model.name for model in settings.models if model.name not in barred]
+    models = ", ".join([*served, TEST_MODEL])
     typer.echo(
         f"batchmill serves on http://{shown}:{port}/v1\n{console}"
-        f"  models  {models}\n"
-        f"  data    {settings.data.dir.absolute()}\n"
+        f"  models  {models}\n{_describe_barred(barred)}"
+        f"  data    {settings.data.dir.absolute()}\n{_describe_places(settings.data)}"
         f"  keys    {door}\n"
         f"  try it  batchmill submit --wait your-requests.jsonl\n"
         f"  stop    Ctrl-C"
     )
     sys.stdout.flush()
+
+
+def _describe_places(data: DataSettings) -> str:
+    """Where rows and bytes are, if not in the folder; without users, passwords and options."""
+    database = data.database and data.database.get_secret_value()
+    places = {"rows": database, "files": data.blobs}
+    return "".join(f"  {name:<6}  {public_url(url)}\n" for name, url in places.items() if url)
+
+
+def _describe_barred(models: Collection[str]) -> str:
+    if not models:
+        return ""
+    names = ", ".join(sorted(models))
+    return f"  barred  {names}: no upstream is in a region of compute_regions\n"

@@ -13,10 +13,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-NAMES = ("engine", "api")
+ENGINE, API = "engine", "api"
+NAMES = (ENGINE, API)
 CANNOT_START = 3
 
 # What the C library does with freed memory. One arena for all threads, for with one each it
@@ -40,7 +42,8 @@ class Post:
     """What a supervisor hands to its successor: settings, grace in seconds, descriptors.
 
     ``settings`` and ``prices`` are text for the children; ``socket`` and ``lock``
-    are open file descriptors, ``log_json`` says how to write lines of its own.
+    are open file descriptors, ``log_json`` says how to write lines of its own,
+    ``processes`` which children there are.
     """
 
     settings: str
@@ -49,11 +52,12 @@ class Post:
     socket: int
     lock: int
     log_json: bool
+    processes: Sequence[str] = NAMES
 
 
 @dataclass
 class Child:
-    """One of the two processes, now alive or waiting to be started again."""
+    """One of the processes, now alive or waiting to be started again."""
 
     name: str
     process: subprocess.Popen[bytes] | None = None
@@ -109,11 +113,11 @@ def command(post: Post, settled: int | None = None) -> list[str]:
 
 
 class Supervisor:
-    """Two children, kept alive until a signal says stop."""
+    """Its children, kept alive until a signal says stop."""
 
     def __init__(self, post: Post) -> None:
         self._post = post
-        self._children = [Child(name) for name in NAMES]
+        self._children = [Child(name) for name in post.processes]
         # The API writes a byte here when the engine should look; the pipe outlives both.
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -123,7 +127,7 @@ class Supervisor:
     def run(self, settled: int | None = None) -> int:
         """Supervise until told to stop; the exit code.
 
-        ``settled`` is a descriptor to tell once both children are started.
+        ``settled`` is a descriptor to tell once the children are started.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._start_due()
@@ -152,8 +156,8 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         post = self._post
-        wake = self._wake_read if child.name == "engine" else self._wake_write
-        fds = (post.socket, post.lock, wake) if child.name == "api" else (wake,)
+        wake = self._wake_read if child.name == ENGINE else self._wake_write
+        fds = (post.socket, post.lock, wake) if child.name == API else (wake,)
         read, child.lifeline = os.pipe()
         child.process = subprocess.Popen(
             [sys.executable, "-m", "batchmill.cli.child", child.name, str(wake)],
@@ -191,7 +195,7 @@ class Supervisor:
         child.not_before = now + pause
 
     def _stop(self) -> None:
-        """Ask both to leave, wait for the grace and a little more, then make them."""
+        """Ask all to leave, wait for the grace and a little more, then make them."""
         alive = [child.process for child in self._children if child.process is not None]
         for process in alive:
             process.terminate()

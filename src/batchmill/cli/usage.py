@@ -24,7 +24,10 @@ Until = Annotated[str | None, typer.Option(help="Until just before then.")]
 Month = Annotated[str | None, typer.Option(help="A whole month: 2026-11. By default this one.")]
 Bucket = Annotated[str, typer.Option(help="A line an hour, day or month.")]
 By = Annotated[
-    str, typer.Option(help="Told apart by model, workspace, key, batch, with commas; or none.")
+    str,
+    typer.Option(
+        help="Told apart by model, workspace, key, batch, region, commas between; or none."
+    ),
 ]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Only these; repeatable.")]
 Workspaces = Annotated[
@@ -56,6 +59,7 @@ class Line(msgspec.Struct):
     key: str | None = None
     key_name: str | None = None
     batch: str | None = None
+    region: str | None = None
     calls: int = 0
     failures: int = 0
     input_tokens: int = 0
@@ -245,6 +249,7 @@ def _row(line: Line, page: Page, columns: Sequence[str]) -> tuple[str, ...]:
         "workspace": line.workspace_name or line.workspace,
         "key": line.key_name or line.key,
         "batch": line.batch,
+        "region": line.region,
     }
     cells = _counts(line) if columns is _COUNTS else _bill(line)
     period = begin.strftime(_SPELLINGS.get(page.bucket, "%Y-%m-%d"))

@@ -6,11 +6,19 @@ with its name and value. ``loading`` and ``with_models`` make errors of them.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from batchmill.config.settings import ModelSettings, Settings, UpstreamSettings
+from batchmill.config.settings import DataSettings, ModelSettings, Settings, UpstreamSettings
 from batchmill.config.tree import Keys
-from batchmill.config.units import is_header_safe
+from batchmill.config.units import (
+    DATABASE_URL,
+    holds_password,
+    is_database_url,
+    is_header_safe,
+    is_served,
+)
 from batchmill.domain.catalog import TEST_MODEL
+from batchmill.domain.regions import allows_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +32,21 @@ class Finding:
 def find_faults(settings: Settings) -> Iterator[Finding]:
     """Everything that does not go together, worst first."""
     yield from _crossed_ranges(settings)
+    yield from _blob_options(settings.data)
     yield from _models(settings.models)
 
 
 def find_key_faults(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
-    """Upstream keys that are named but not there; for settings whose keys are not filled in."""
+    """Secrets that are named but not there; for settings whose secrets are not filled in."""
+    problem = _database_problem(settings.data, env)
+    if problem:
+        yield Finding(("data", "database_env"), problem)
     for at, upstream in _upstreams(settings):
         problem = _key_problem(upstream, env)
         if problem:
             yield Finding((*at, "api_key_env"), problem)
+    if settings.runs_elsewhere:
+        yield from _elsewhere(settings, env)
 
 
 _RANGES: tuple[tuple[str, str, str], ...] = (
@@ -47,6 +61,68 @@ def _crossed_ranges(settings: Settings) -> Iterator[Finding]:
         values = getattr(settings, section)
         if getattr(values, least) > getattr(values, most):
             yield Finding((section, least), f"must not be above {section}.{most}")
+
+
+# What would let someone in, by the words of an option's name; and names that only sound so.
+_SECRET_WORDS = frozenset(
+    {"key", "secret", "token", "sas", "password", "credential", "credentials"}
+)
+_NO_SECRETS = ("kms_key_id", "bucket_key_enabled", "_file", "_path")
+
+
+def _blob_options(data: DataSettings) -> Iterator[Finding]:
+    if data.blob_options and data.blobs is None:
+        yield Finding(("data", "blob_options"), "data.blobs is not set: say where the bucket is")
+    for name, value in data.blob_options.items():
+        if _is_secret(name) or "@" in urlsplit(value).netloc:
+            yield Finding(
+                ("data", "blob_options", name),
+                "no secret may stand among the settings: the object store's own variables hold "
+                "them, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            )
+
+
+def _is_secret(option: str) -> bool:
+    name = option.lower()
+    return bool(_SECRET_WORDS & set(name.split("_"))) and not name.endswith(_NO_SECRETS)
+
+
+def _database_problem(data: DataSettings, env: Mapping[str, str]) -> str | None:
+    name = data.database_env
+    if name is None:
+        return None
+    if data.database is not None:
+        return "data.database is set too: keep one of the two"
+    if not env.get(name):
+        return f"the environment variable {name} is not set: set it, or take this line out"
+    if not is_database_url(env[name]):
+        return f"the environment variable {name} holds something else: it must be {DATABASE_URL}"
+    return None
+
+
+def _elsewhere(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
+    """What machines that share nothing but a database and a bucket need."""
+    data, kind = settings.data, ("cluster", "kind")
+    written = data.database.get_secret_value() if data.database is not None else ""
+    if not is_served(written or env.get(data.database_env or "", "")):
+        yield Finding(
+            kind, "data.database names no PostgreSQL database, which all machines need to reach"
+        )
+    if data.blobs is None or data.blobs.startswith("memory:"):
+        yield Finding(kind, "data.blobs names no bucket, which all machines need to reach")
+    if holds_password(written):
+        yield Finding(
+            ("data", "database"),
+            "it holds a password, and settings travel over the cluster: name a variable in "
+            "data.database_env that every node has, or set PGPASSWORD there",
+        )
+    for at, upstream in _upstreams(settings):
+        if upstream.api_key is not None and upstream.api_key_env is None:
+            yield Finding(
+                (*at, "api_key"),
+                "settings travel over the cluster: name a variable in api_key_env that every "
+                "node has",
+            )
 
 
 def _models(models: tuple[ModelSettings, ...]) -> Iterator[Finding]:
@@ -72,6 +148,11 @@ def _model(index: int, model: ModelSettings) -> Iterator[Finding]:
     if model.upstreams and model.builtin:
         yield Finding(
             ("models", index, "builtin"), "the model has upstreams too: keep one of the two"
+        )
+    if allows_nothing(model.compute_regions):
+        yield Finding(
+            ("models", index, "compute_regions"),
+            "it excludes every region that it names: take the exclusions or the names out",
         )
 
 

@@ -9,6 +9,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from batchmill.config.checks import Finding, find_faults, find_key_faults
-from batchmill.config.settings import ModelSettings, Settings, UpstreamSettings
+from batchmill.config.settings import DataSettings, ModelSettings, Settings, UpstreamSettings
 from batchmill.config.sources import (
     Layer,
     place,
@@ -29,7 +30,9 @@ from batchmill.config.tree import Keys, dotted, field_at, inner_model, kind_of, 
 from batchmill.domain.errors import ConfigError
 
 DEFAULT = "default"
-_NEVER_SHOWN = frozenset({"api_key", "api_key_env"})
+_NAMED_SECRETS = frozenset({"api_key", "database"})
+_OPTIONS = ("data", "blob_options")
+_NEVER_SHOWN = frozenset({"api_key", "api_key_env", "database", "database_env", "blob_options"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,27 @@ def dump_settings(settings: Settings) -> bytes:
 def restore_settings(data: bytes) -> Settings:
     """The settings that ``dump_settings`` wrote."""
     return Settings(**json.loads(data))
+
+
+def dump_without_secrets(settings: Settings) -> bytes:
+    """JSON without what is in the environment, for machines that have it in theirs."""
+    tree = settings.model_dump(mode="json", context={"secrets": True}, exclude_unset=True)
+    for model in tree.get("models", ()):
+        for upstream in model.get("upstreams", ()):
+            upstream.pop("api_key", None)
+    if settings.data.database_env is not None:
+        tree["data"].pop("database", None)
+    return json.dumps(tree).encode()
+
+
+def restore_with_secrets(data: bytes, env: Mapping[str, str]) -> Settings:
+    """The settings that ``dump_without_secrets`` wrote, completed from ``env``.
+
+    Raises ConfigError where a variable is missing.
+    """
+    settings = restore_settings(data)
+    _refuse(settings, find_key_faults(settings, env), {})
+    return _with_keys(settings, env)
 
 
 def _merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[Keys, str]]:
@@ -134,7 +158,8 @@ def _nearest(keys: Keys) -> str | None:
 
 def _shown(keys: Keys, value: object) -> str:
     """`` is 'value'``, as far as it may be shown."""
-    hides_key = keys[-1] == "url" and isinstance(value, str) and bool({"@", "?"} & set(value))
+    is_url = keys[-1] in ("url", "blobs") and isinstance(value, str)
+    hides_key = is_url and bool({"@", "?"} & set(str(value)))
     if hides_key or _NEVER_SHOWN & set(keys):
         return " is set"
     if isinstance(value, str | int | float) or value is None:
@@ -168,7 +193,9 @@ def _finding_sentence(settings: Settings, finding: Finding, origins: Mapping[Key
 
 def _as_written(keys: Keys, value: object) -> str:
     field = field_at(keys)
-    if isinstance(value, str) or field is None:
+    if isinstance(value, StrEnum):
+        value = value.value
+    if isinstance(value, str | SecretStr | Mapping) or field is None:
         return _shown(keys, value)
     if isinstance(value, int | float):
         return f" is {kind_of(field).show(value)}"
@@ -178,7 +205,8 @@ def _as_written(keys: Keys, value: object) -> str:
 def _value_at(settings: Settings, keys: Keys) -> Any:
     value: Any = settings
     for key in keys:
-        value = value[key] if isinstance(key, int) else getattr(value, key)
+        is_inside = isinstance(key, int) or isinstance(value, Mapping)
+        value = value[key] if is_inside else getattr(value, str(key))
     return value
 
 
@@ -187,7 +215,13 @@ def _with_keys(settings: Settings, env: Mapping[str, str]) -> Settings:
         model.model_copy(update={"upstreams": tuple(_keyed(up, env) for up in model.upstreams)})
         for model in settings.models
     )
-    return settings.model_copy(update={"models": models})
+    return settings.model_copy(update={"models": models, "data": _addressed(settings.data, env)})
+
+
+def _addressed(data: DataSettings, env: Mapping[str, str]) -> DataSettings:
+    if data.database_env is None:
+        return data
+    return data.model_copy(update={"database": SecretStr(env[data.database_env])})
 
 
 def _keyed(upstream: UpstreamSettings, env: Mapping[str, str]) -> UpstreamSettings:
@@ -198,11 +232,13 @@ def _keyed(upstream: UpstreamSettings, env: Mapping[str, str]) -> UpstreamSettin
 
 def _origins_in_force(settings: Settings, origins: Mapping[Keys, str]) -> Mapping[str, str]:
     def origin(keys: Keys) -> str:
-        if keys[-1] == "api_key":
-            variable = _value_at(settings, (*keys[:-1], "api_key_env"))
+        if keys[-1] in _NAMED_SECRETS:
+            variable = _value_at(settings, (*keys[:-1], f"{keys[-1]}_env"))
             if variable:
                 return f"environment {variable}"
-        return origins.get(keys, DEFAULT)
+        # a variable sets all options at once
+        whole = keys[:-1] if keys[:-1] == _OPTIONS else keys
+        return origins.get(keys) or origins.get(whole, DEFAULT)
 
     shown = settings.model_dump(mode="json")
     return {dotted(keys): origin(keys) for keys, _ in leaves(shown, into_lists=True)}

@@ -25,15 +25,20 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from batchmill.config.units import (
     MASK,
+    BucketUrl,
     Count,
+    DatabaseUrl,
     Flag,
     Folder,
     Host,
     Hosts,
     Kind,
     Label,
+    Options,
     Pause,
     Port,
+    RegionName,
+    RegionRule,
     RequestRate,
     Seconds,
     Secret,
@@ -45,13 +50,17 @@ from batchmill.config.units import (
     Variable,
     Weight,
     WholeSeconds,
+    format_seconds,
     is_loopback,
+    is_served,
+    parse_seconds,
     read_timezone,
 )
 from batchmill.domain.allowance import Allowance
-from batchmill.domain.catalog import ENDPOINTS, TEST_ENDPOINT, TEST_MODEL, Catalog
+from batchmill.domain.catalog import ANY_MODEL, ENDPOINTS, TEST_ENDPOINT, TEST_MODEL, Catalog
 from batchmill.domain.limits import MB, PROFILES, Limits, Profile
 from batchmill.domain.rates import Rate, RateRule
+from batchmill.domain.regions import ANYWHERE, may_compute
 
 ENV_PREFIX = "BATCHMILL_"
 ENV_DELIMITER = "__"
@@ -94,6 +103,13 @@ Endpoints = Annotated[
 ]
 
 
+def mask(secret: SecretStr | None, info: SerializationInfo) -> str | None:
+    """The secret itself for whoever may see it, asterisks for everybody else."""
+    if secret is None:
+        return None
+    return secret.get_secret_value() if (info.context or {}).get("secrets") else MASK
+
+
 class Section(BaseModel):
     """A frozen table of settings that refuses what it does not know."""
 
@@ -131,6 +147,38 @@ class DataSettings(Section):
         description="Folder of the database, the files and the journal; made where missing. "
         "A relative path starts at the working directory.",
     )
+    database: DatabaseUrl | None = Field(
+        default=None,
+        description="Where the database is, such as `postgresql://batchmill@db.internal/batchmill`;"
+        " a SQLite file in the folder if absent. Better name a variable in `database_env` where "
+        "the URL holds a password.",
+    )
+    database_env: Variable | None = Field(
+        default=None, description="Environment variable that holds the URL of the database."
+    )
+    blobs: BucketUrl | None = Field(
+        default=None,
+        description="Where the bytes of files and the journal are, such as `s3://bucket/prefix`; "
+        "the folder if absent.",
+    )
+    blob_options: Options = Field(
+        default={},
+        description="What the object store needs to be told besides, such as `endpoint` or "
+        "`region`. Its keys and secrets are read from the environment, as `AWS_ACCESS_KEY_ID`.",
+    )
+    region: RegionName | None = Field(
+        default=None,
+        description="Where this deployment keeps its data, and computes the built-in models.",
+    )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several machines may work over the database."""
+        return self.database is not None and is_served(self.database.get_secret_value())
+
+    @field_serializer("database")
+    def _masked(self, url: SecretStr | None, info: SerializationInfo) -> str | None:
+        return mask(url, info)
 
 
 class UpstreamSettings(Section):
@@ -148,6 +196,10 @@ class UpstreamSettings(Section):
     model: Label | None = Field(
         default=None, description="Model name to send to this server; the line's own if absent."
     )
+    region: RegionName | None = Field(
+        default=None,
+        description="Where the server computes; the model's `compute_regions` must allow it.",
+    )
     max_in_flight: Count = Field(
         default=256, description="Most requests that wait for an answer of this server at once."
     )
@@ -164,9 +216,7 @@ class UpstreamSettings(Section):
 
     @field_serializer("api_key")
     def _masked(self, key: SecretStr | None, info: SerializationInfo) -> str | None:
-        if key is None:
-            return None
-        return key.get_secret_value() if (info.context or {}).get("secrets") else MASK
+        return mask(key, info)
 
 
 class ModelSettings(Section):
@@ -182,6 +232,12 @@ class ModelSettings(Section):
     builtin: Annotated[Literal["smollm2"] | None, Kind("smollm2")] = Field(
         default=None, description="The model that runs in this process, instead of upstreams."
     )
+    compute_regions: RegionRule = Field(
+        default=(ANYWHERE,),
+        description="Where the model's lines may be computed: names of regions, `*` for every one, "
+        "`!name` for one that is excluded, in any order. No line is sent to an upstream elsewhere. "
+        "An upstream that names no region is allowed by `*` alone, without any exclusion.",
+    )
     max_unfinished_lines: Count | None = Field(
         default=None,
         description="Lines of this model that an account may have under way; what is above waits "
@@ -191,6 +247,14 @@ class ModelSettings(Section):
         default=None,
         description="The same in input tokens, estimated from the size of the lines.",
     )
+
+    def allowed_upstreams(self) -> tuple[UpstreamSettings, ...]:
+        """The servers that its lines may be sent to."""
+        return tuple(one for one in self.upstreams if self.may_compute(one.region))
+
+    def may_compute(self, region: str | None) -> bool:
+        """Whether its lines may be computed there; None is a place without a name."""
+        return may_compute(self.compute_regions, region or "")
 
 
 class PriceSettings(Section):
@@ -361,6 +425,66 @@ class EngineSettings(Section):
     )
 
 
+class ClusterKind(StrEnum):
+    """Where the dispatcher and the workers live."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+class RayAuth(StrEnum):
+    """How a Ray cluster is entered."""
+
+    TOKEN = "token"  # noqa: S105 - the word, not one
+    NONE = "none"
+
+
+# Below that a busy machine would be taken for a dead one.
+_LEAST_FENCE_SECONDS = 5.0
+
+Silence = Annotated[
+    float,
+    BeforeValidator(parse_seconds),
+    Field(ge=_LEAST_FENCE_SECONDS, le=3_600.0),
+    Kind("a number of seconds from 5 to 3600, or one with s, m or h", format_seconds),
+]
+
+
+class ClusterSettings(Section):
+    """``[cluster]``: where batches are worked off."""
+
+    kind: Annotated[ClusterKind, Kind(" or ".join(ClusterKind))] = Field(
+        default=ClusterKind.LOCAL,
+        description="`local` is a process beside the server; `ray` is an existing Ray cluster, on "
+        "which `batchmill cluster start` puts the dispatcher and a worker for each node.",
+    )
+    address: Label = Field(
+        default="auto",
+        description="Address of the Ray cluster's head, such as `10.0.0.5:6379`; `auto` is the "
+        "cluster of this machine. `batchmill cluster` runs on one of its nodes.",
+    )
+    auth: Annotated[RayAuth, Kind(" or ".join(RayAuth))] = Field(
+        default=RayAuth.TOKEN,
+        description="`token` needs the cluster's token in `RAY_AUTH_TOKEN`, in a file that "
+        "`RAY_AUTH_TOKEN_PATH` names, or in `~/.ray/auth_token`. With `none` whoever reaches the "
+        "cluster can run anything on it.",
+    )
+    namespace: Label = Field(
+        default="batchmill",
+        description="Name under which the cluster keeps this deployment's actors; deployments that "
+        "share a cluster need one each.",
+    )
+    worker_resource: Label | None = Field(
+        default=None,
+        description="Custom resource of the nodes that may have a worker; all nodes if absent.",
+    )
+    fence_after: Silence = Field(
+        default=10.0,
+        description="A worker that does not answer for so long is replaced, and others run its "
+        "shards.",
+    )
+
+
 class LogSettings(Section):
     """``[log]``: what is written to standard error."""
 
@@ -406,6 +530,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     rates: RateSettings = RateSettings()
     prices: PriceSettings = PriceSettings()
+    cluster: ClusterSettings = ClusterSettings()
     webhooks: WebhookSettings = WebhookSettings()
     console: ConsoleSettings = ConsoleSettings()
     engine: EngineSettings = EngineSettings()
@@ -436,6 +561,11 @@ class Settings(BaseSettings):
         """Whether every request needs a key."""
         return self.server.require_keys or not is_loopback(self.server.host)
 
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether a cluster runs the batches, and no engine beside the API."""
+        return self.cluster.kind is ClusterKind.RAY
+
     def to_rates(self) -> Mapping[RateRule, Rate]:
         """The request rates in force."""
         return self.rates.to_rates(only_set=not self.needs_keys)
@@ -445,9 +575,27 @@ class Settings(BaseSettings):
         return self.limits.to_limits()
 
     def catalog(self) -> Catalog:
-        """The configured models with their endpoints, and the test model on its own."""
-        offers = {model.name: frozenset(model.endpoints) for model in self.models}
-        return Catalog({**offers, TEST_MODEL: frozenset({TEST_ENDPOINT})}, self.models_any)
+        """The models that some server may compute, and the test model on its own endpoint."""
+        barred = self.barred_models()
+        offers = {
+            model.name: frozenset(model.endpoints)
+            for model in self.models
+            if model.name not in barred
+        }
+        return Catalog(
+            {**offers, TEST_MODEL: frozenset({TEST_ENDPOINT})},
+            self.models_any and ANY_MODEL not in barred,
+            barred,
+        )
+
+    def barred_models(self) -> frozenset[str]:
+        """Names of the models whose lines may be computed in no region that they have."""
+        return frozenset(model.name for model in self.models if not self._is_computable(model))
+
+    def _is_computable(self, model: ModelSettings) -> bool:
+        if model.builtin is not None:
+            return model.may_compute(self.data.region)
+        return not model.upstreams or bool(model.allowed_upstreams())
 
     def allowances(self) -> Mapping[str, Allowance]:
         """How much of each model an account may have under way; models without one are absent."""

@@ -6,12 +6,12 @@ reference use for what the value may be. A type without one cannot be a setting.
 
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
@@ -19,13 +19,20 @@ from pydantic_settings import NoDecode
 
 from batchmill.domain.limits import parse_duration
 from batchmill.domain.rates import Rate
+from batchmill.domain.regions import is_region, is_rule_word
 
 MASK = "**********"
+DATABASE_URL = (
+    "a URL such as postgresql://user@host:5432/name or sqlite:////srv/batchmill.db, with the odd "
+    "characters of a password escaped (@ is %40)"
+)
 
 _SIZES = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _SIZE = re.compile(r"([0-9]{1,18}) ?([KMGT]?B)?", re.IGNORECASE)
 _TIMES = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _RATE = re.compile(r"([1-9][0-9]{0,8})/([smhd])")
+_SERVERS = frozenset({"postgresql", "postgres"})
+_BUCKETS = frozenset({"s3", "gs", "az", "memory"})
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 
 
@@ -101,6 +108,40 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_database_url(url: str) -> bool:
+    """Whether ``url`` names a database of a kind that can be used.
+
+    A password must be escaped: else a part of it could be taken for the path, and be shown.
+    """
+    try:
+        parts = urlsplit(url)
+        is_reachable = parts.port != 0
+    except ValueError:
+        return False
+    kind = parts.scheme.partition("+")[0]
+    is_server = kind in _SERVERS and is_reachable
+    is_file = kind == "sqlite" and not parts.netloc
+    odd = "@" in parts.path or parts.fragment or not url.isprintable() or " " in url
+    return (is_server or is_file) and len(parts.path) > 1 and not odd
+
+
+def is_served(database: str) -> bool:
+    """Whether the database of that URL is a server, which several machines reach."""
+    return urlsplit(database).scheme.partition("+")[0] in _SERVERS
+
+
+def public_url(url: str) -> str:
+    """As much of a database's or a bucket's URL as anybody may see: no user, nothing after ?."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def holds_password(database: str) -> bool:
+    """Whether the URL of a database holds the password itself."""
+    parts = urlsplit(database)
+    return parts.password is not None or "password" in parse_qs(parts.query)
+
+
 def is_header_safe(key: str) -> bool:
     """Whether ``key`` can stand in an ``Authorization`` header: printable ASCII, no blanks."""
     return bool(key) and key.isascii() and key.isprintable() and " " not in key
@@ -122,9 +163,51 @@ def _url(value: str) -> str:
     return urlunsplit(parts).rstrip("/")
 
 
+def _database(value: SecretStr) -> SecretStr:
+    if not is_database_url(value.get_secret_value()):
+        raise ValueError("database")
+    return value
+
+
+def _bucket(value: str) -> str:
+    bucket = value.removesuffix("/")
+    parts = urlsplit(bucket)
+    usable = parts.scheme in _BUCKETS and parts.hostname and parts.netloc == parts.hostname
+    odd = parts.query or parts.fragment or {"", ".", ".."} & set(parts.path.split("/")[1:])
+    if not usable or odd or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("bucket")
+    return bucket
+
+
+def _options(value: object) -> object:
+    """The pairs of ``name=value,name=value``, as a variable has them."""
+    if not isinstance(value, str):
+        return value
+    pairs = (pair.partition("=") for pair in value.split(",") if pair.strip())
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+def _shown_options(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ", ".join(f"{name}={text}" for name, text in value.items()) or "none"
+
+
 def _label(value: str) -> str:
     if not value.isprintable() or value != value.strip():
         raise ValueError("label")
+    return value
+
+
+def _region(value: str) -> str:
+    if not is_region(value):
+        raise ValueError("region")
+    return value
+
+
+def _rule_word(value: str) -> str:
+    if not is_rule_word(value):
+        raise ValueError("region rule")
     return value
 
 
@@ -211,6 +294,16 @@ Label = Annotated[
     AfterValidator(_label),
     Kind("1 to 200 printable characters without blanks around them"),
 ]
+RegionName = Annotated[
+    str,
+    AfterValidator(_region),
+    Kind("the name of a region: up to 63 small letters, digits and -, such as eu-west"),
+]
+RegionRule = Annotated[
+    tuple[Annotated[str, AfterValidator(_rule_word)], ...],
+    Field(min_length=1),
+    Kind("a list of one or more of: a region's name, * for every region, !name", ", ".join),
+]
 Url = Annotated[
     str,
     AfterValidator(_url),
@@ -239,4 +332,20 @@ Variable = Annotated[
     str,
     Field(pattern=r"^[A-Z_][A-Z0-9_]*$"),
     Kind("the name of an environment variable: capital letters, digits and _"),
+]
+DatabaseUrl = Annotated[
+    SecretStr,
+    AfterValidator(_database),
+    Kind(DATABASE_URL, _mask),
+]
+BucketUrl = Annotated[
+    str,
+    AfterValidator(_bucket),
+    Kind("a URL such as s3://bucket/prefix, gs://bucket/prefix or az://container, without a key"),
+]
+Options = Annotated[
+    Mapping[str, str],
+    NoDecode,
+    BeforeValidator(_options),
+    Kind("a table of texts (in a variable: name=value with commas between)", _shown_options),
 ]

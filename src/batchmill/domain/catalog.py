@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 TEST_MODEL = "batch-test-model"
 TEST_ENDPOINT = "/v1/chat/ds-test"
+# Under this name are the upstreams of models that are not listed.
+ANY_MODEL = "*"
 
 ENDPOINTS = (
     "/v1/chat/completions",
@@ -23,23 +25,31 @@ ENDPOINTS = (
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The served models with their endpoints; ``accepts_any`` lets every other model through."""
+    """The served models with their endpoints; ``accepts_any`` lets every other model through.
+
+    ``barred`` models are known, and may be computed nowhere: they are not served at all.
+    """
 
     offers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     accepts_any: bool = False
+    barred: frozenset[str] = frozenset()
 
     def restricted(self, models: Collection[str]) -> "Catalog":
         """What is left of it where only ``models`` may be used; the test model always may."""
         kept = {name: on for name, on in self.offers.items() if name in {*models, TEST_MODEL}}
         if self.accepts_any:
-            kept = {**dict.fromkeys(models, frozenset(ENDPOINTS)), **kept}
+            others = [name for name in models if name not in self.barred]
+            kept = {**dict.fromkeys(others, frozenset(ENDPOINTS)), **kept}
         return Catalog(kept)
 
     def serves(self, model: str) -> bool:
         """Whether requests may name ``model`` at all."""
-        return self.accepts_any or model in self.offers
+        return model in self.offers or self._takes(model)
 
     def serves_on(self, model: str, endpoint: str) -> bool:
         """Whether ``model`` answers on ``endpoint``."""
         endpoints = self.offers.get(model)
-        return self.accepts_any if endpoints is None else endpoint in endpoints
+        return self._takes(model) if endpoints is None else endpoint in endpoints
+
+    def _takes(self, model: str) -> bool:
+        return self.accepts_any and model not in self.barred

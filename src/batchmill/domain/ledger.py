@@ -1,7 +1,8 @@
-"""The ledger: what was used and what it costs, one entry per batch, shard and model.
+"""The ledger: what was used and what it costs, one entry per batch, shard, model and region.
 
-A ``Meter`` counts the settled lines of one model in one shard; its ``read``
-is the Entry that is stored when the shard closes, and is then never changed.
+A ``Meter`` counts the settled lines of one model that one region served in one
+shard; its ``read`` is the Entry that is stored when the shard closes, and is
+then never changed.
 Tokens are counted by tier and thinking mode, and prices are linear within
 these, so that the entry is exact whatever the order of the lines.
 """
@@ -36,13 +37,14 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a model's settled lines of a shard used and cost.
+    """What a model's settled lines of a shard used and cost, as far as a region served them.
 
     ``calls`` counts settled lines, ``failures`` those of them that failed,
     ``rejections`` their 429 answers, ``retries`` how often they were sent
     again after a fault of any kind. ``millis`` sums the durations of the
     requests that settled them. ``usage`` and ``charges`` are of the successful
-    lines alone. ``currency`` None says that the model has no price.
+    lines alone. ``currency`` None says that the model has no price. ``region``
+    is empty where its upstream names none, or no upstream answered.
     """
 
     batch_id: str
@@ -58,6 +60,7 @@ class Entry:
     millis: int = 0
     usage: Usage = ZERO
     charges: tuple[Charge, ...] = ()
+    region: str = ""
 
     @property
     def list_price(self) -> int:
@@ -79,15 +82,15 @@ class Terms:
     tariffs: Mapping[str, Tariff] = field(default_factory=dict)
     is_embedding: bool = False
 
-    def meter(self, batch_id: str, shard: int, model: str) -> "Meter":
-        """A meter for one model in one shard, at zero."""
-        blank = Entry(batch_id, shard, model, self.payer, self.price_version)
+    def meter(self, batch_id: str, shard: int, model: str, region: str = "") -> "Meter":
+        """A meter for one model and region in one shard, at zero."""
+        blank = Entry(batch_id, shard, model, self.payer, self.price_version, region=region)
         return Meter(blank, self.tariffs.get(model), self.is_embedding)
 
 
 @dataclass(slots=True)
 class Meter:
-    """Counts lines of one model in one shard. ``blank`` is the entry of no line."""
+    """Counts lines of one model and region in one shard. ``blank`` is the entry of no line."""
 
     blank: Entry
     tariff: Tariff | None

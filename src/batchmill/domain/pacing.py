@@ -2,7 +2,8 @@
 
 It starts at the ceiling, since creeping up wastes an engine's slots. A
 rejection (429, 503) cuts the limit, once a round; a round of successes lets it
-grow back. An upstream that is down is paused, for longer each time, and then
+grow back. The ceiling may change at any time, where processes share it. An
+upstream that is down is paused, for longer each time, and then
 asked with a single line.
 """
 
@@ -55,7 +56,18 @@ class Pace:
         """How many requests may be in flight: none while paused, one to ask after a pause."""
         if not self.pauses:
             return self.limit
-        return 0 if now < self.paused_until else 1
+        return 0 if now < self.paused_until else min(1, self.ceiling)
+
+
+def with_ceiling(pace: Pace, ceiling: int) -> Pace:
+    """The ceiling is another one now, or 0; the limit keeps its part of it.
+
+    What an upstream bears of a large share it is taken to bear of a small one.
+    """
+    if not pace.ceiling or pace.limit == pace.ceiling:
+        return replace(pace, ceiling=ceiling, limit=ceiling)
+    limit = max(min(1, ceiling), round(pace.limit * ceiling / pace.ceiling))
+    return replace(pace, ceiling=ceiling, limit=limit)
 
 
 def on_success(pace: Pace) -> Pace:
@@ -72,7 +84,8 @@ def on_rejected(pace: Pace, now: float) -> Pace:
     """After a 429 or 503: cut, unless this round was cut already."""
     if now - pace.cut_at < ROUND_SECONDS:
         return pace
-    return replace(pace, limit=max(1, int(pace.limit * CUT)), successes=0, cut_at=now)
+    lower = max(min(1, pace.ceiling), int(pace.limit * CUT))
+    return replace(pace, limit=lower, successes=0, cut_at=now)
 
 
 def on_trouble(pace: Pace, now: float, *, is_certain: bool, jitter: float) -> Pace:

@@ -158,11 +158,11 @@ def _one_line_object(body: bytes) -> bytes | None:
     return _one_line(body)
 
 
-def output_line(line: str, custom_id: bytes, answer: Answer) -> bytes:
+def output_line(line: str, custom_id: bytes, answer: Answer, region: str = "") -> bytes:
     """The result line of a judged answer that the upstream gave with any status.
 
     ``line`` is the id of the line, ``custom_id`` the JSON string of the input
-    as it was written there.
+    as it was written there. ``region`` is named where it has a name.
     """
     name = line.encode()
     body = answer.body if answer.body is not None else _no_json_body(answer.status)
@@ -176,7 +176,7 @@ def output_line(line: str, custom_id: bytes, answer: Answer) -> bytes:
             b"%d" % answer.status,
             b',"request_id":"',
             name,
-            b'","body":',
+            b'","region":"%b","body":' % region.encode() if region else b'","body":',
             _unbroken(body),
             b'},"error":null}',
         )

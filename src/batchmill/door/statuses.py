@@ -11,6 +11,7 @@ from batchmill.domain.errors import (
     NotFound,
     QuotaExceeded,
     RateLimited,
+    StorageAway,
     StorageFull,
     TooLarge,
     Unidentified,
@@ -27,5 +28,6 @@ STATUSES: Final[Mapping[type[BatchmillError], int]] = {
     QuotaExceeded: 429,
     RateLimited: 429,
     StorageFull: 507,
+    StorageAway: 503,
     Stalled: 408,
 }

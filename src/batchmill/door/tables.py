@@ -17,12 +17,12 @@ from batchmill.ports import Group, SpendingLine, UsageLine
 USAGE_COLUMNS: Final = (
     *("start_time", "account", "model", "workspace", "workspace_name", "key", "key_name", "batch"),
     *("calls", "failures", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
-    "embedding_tokens",
+    *("embedding_tokens", "region"),
 )
 SPENDING_COLUMNS: Final = (
     *("Billing Month", "Job ID", "Model", "Usage", "Amount", "Workspace Name", "API Key"),
     *("Line Item", "Currency", "List Amount", "Start Time", "Account", "Workspace ID"),
-    "API Key ID",
+    *("API Key ID", "Region"),
 )
 
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -58,7 +58,7 @@ def _usage_cells(line: UsageLine) -> Sequence[object]:
     names = (group.account, group.model, group.workspace, group.workspace_name)
     whose = (*names, group.key, group.key_name, group.batch)
     counts = (line.calls, line.failures, usage.input, usage.output, usage.cached, usage.reasoning)
-    return (_start(group), *whose, *counts, line.embedding)
+    return (_start(group), *whose, *counts, line.embedding, group.region)
 
 
 def _spending_cells(line: SpendingLine) -> Sequence[object]:
@@ -66,7 +66,7 @@ def _spending_cells(line: SpendingLine) -> Sequence[object]:
     job = (billing_month(group), group.batch, group.model, line.tokens, text_of(line.price))
     whose = (group.workspace_name, group.key_name, line.item.value)
     amounts = (line.currency, text_of(line.list_price), _start(group))
-    return (*job, *whose, *amounts, group.account, group.workspace, group.key)
+    return (*job, *whose, *amounts, group.account, group.workspace, group.key, group.region)
 
 
 def _start(group: Group) -> str:

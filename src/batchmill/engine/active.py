@@ -12,7 +12,7 @@ from batchmill.domain.lines import Request
 from batchmill.domain.retry import Tries
 from batchmill.domain.usage import ZERO
 from batchmill.engine.budget import Budget
-from batchmill.engine.metering import Odometer, count, meters_of
+from batchmill.engine.metering import Meters, Odometer
 from batchmill.engine.purse import Purses
 from batchmill.ports import Record, Segment, Settled, ShardRun, ShardTally
 from batchmill.telemetry import MoneyMetrics
@@ -31,6 +31,7 @@ class Job:
         "is_plain",
         "model",
         "number",
+        "region",
         "sent_at",
         "task",
         "thinks",
@@ -46,6 +47,7 @@ class Job:
         self.is_plain = request.is_plain
         self.thinks = request.thinks
         self.model = active.place_of(request.model)
+        self.region = ""  # of the upstream that was asked last
         self.sent_at = 0.0
         self.tries = FRESH
         self.task: asyncio.Task[None] | None = None
@@ -74,22 +76,23 @@ class ActiveShard:
         self._pending = 0
         self._is_fed = False
         self._purses = purses
-        self._meters = meters_of(run.terms, run.shard)
+        self._meters = Meters(run.terms, run.shard)
+        self._tariffs = [run.terms.tariffs.get(model) for model in run.shard.models]
         self._resent = 0
         self._doubtful = set(before.sent - before.records.keys())
         self.note_durable(list(before.records.values()))
         self._odometer = Odometer(self._meters)
-        purses.note(self.batch_id, run.shard.index, self._price())
+        purses.note(self.batch_id, run.shard.index, self._meters.price())
 
     @property
     def settled(self) -> int:
         """How many of the shard's lines are durably settled, by any attempt."""
-        return sum(meter.calls for meter in self._meters)
+        return self._meters.calls
 
     def tally(self, now: float) -> ShardTally:
         """What is durable by now."""
         shard = self.run.shard
-        entries = tuple(meter.read() for meter in self._meters if meter.calls)
+        entries = self._meters.read()
         failed = sum(entry.failures for entry in entries)
         return ShardTally(
             batch_id=shard.batch_id,
@@ -106,14 +109,11 @@ class ActiveShard:
     def note_durable(self, records: Sequence[Record]) -> None:
         """Count records that the journal has made durable."""
         for record in records:
-            count(self._meters, record)
+            self._meters.count(record)
 
     def observe(self, metrics: MoneyMetrics) -> None:
         """Show what became durable since the last time."""
         self._odometer.tell(self._meters, metrics)
-
-    def _price(self) -> int:
-        return sum(meter.price() for meter in self._meters)
 
     def place_of(self, model: str) -> int:
         """The model's place among those of the shard."""
@@ -146,7 +146,7 @@ class ActiveShard:
 
     def settle(self, job: Job, record: Record) -> None:
         """The line has its result, and its price counts from now on."""
-        tariff = self._meters[record.model].tariff
+        tariff = self._tariffs[record.model]
         if record.ok and tariff is not None:
             price = tariff.line_price(record.usage, thinks=record.thinks)
             self._purses.pay(self.batch_id, self.run.shard.index, price)

@@ -6,9 +6,12 @@ Running it twice gives the same bytes under the same ids, and a terminal status
 shows only when its files can be read.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import islice
 
 from batchmill import faultpoint
 from batchmill.domain.batch import Batch, Counts, Event, Status, advance
@@ -31,12 +34,24 @@ from batchmill.engine.metering import entries_of
 from batchmill.engine.prices import PriceBook
 from batchmill.engine.purse import Treasury
 from batchmill.engine.reading import read_lines
-from batchmill.ports import BlobMissing, Blobs, BlobWriter, Clock, Journal, Record, Store
+from batchmill.ports import (
+    BlobMissing,
+    Blobs,
+    BlobWriter,
+    Clock,
+    Journal,
+    Record,
+    Sealed,
+    Settled,
+    Store,
+)
 from batchmill.telemetry import Fact, get_logger
 
 log = get_logger()
 
 _WRITE_BYTES = 256 * 1024
+# The results of so many shards more are held in memory.
+_SHARDS_AHEAD = 2
 
 # A completed batch has a result for every line, unless the disk lost one behind our back.
 _UNDONE = {
@@ -156,21 +171,33 @@ class Deliverer:
         output = ResultFile(self._blobs, f"results/{batch.id}/output.jsonl")
         error = ResultFile(self._blobs, f"results/{batch.id}/error.jsonl")
         faultpoint.passed("deliver.before_output")
+        await self._store.shards.fence(batch.id)
+        sealed = await self._journal.seal(batch.id)
         try:
-            sums = await self._write_lines(batch, output, error)
-            await self._close(batch, output, error, sums)
+            # A dispatcher that slept here may find the batch delivered, and the journal empty:
+            # it must not put that in the place of the result files.
+            if await self._is_due(batch):
+                sums = await self._write_lines(batch, sealed, output, error)
+                if await sealed.stands():
+                    await self._close(batch, output, error, sums)
         finally:
             await output.abort()
             await error.abort()
         await self._journal.drop(batch.id)
 
-    async def _write_lines(self, batch: Batch, output: ResultFile, error: ResultFile) -> Sums:
+    async def _is_due(self, batch: Batch) -> bool:
+        """Whether nobody else has delivered the batch."""
+        current = await self._store.batches.get(batch.account, batch.id)
+        return current is not None and current.status is batch.status
+
+    async def _write_lines(
+        self, batch: Batch, sealed: Sealed, output: ResultFile, error: ResultFile
+    ) -> Sums:
         sums = Sums()
         shards = await self._store.shards.of_batch(batch.id)
         models = dict.fromkeys(model for shard in shards for model in shard.models)
         terms = await self._prices.terms(batch, list(models))
-        for shard in shards:
-            settled = (await self._journal.read(batch.id, shard.index)).records
+        async for shard, settled in _read_ahead(sealed, shards):
             records = await self._records(batch, shard, settled)
             sums.count(shard, records, entries_of(terms, shard, settled.values()))
             await output.add(record.line for record in records if record.ok)
@@ -216,10 +243,27 @@ class Deliverer:
         files = [file for file in (output_file, error_file) if file is not None]
         async with self._treasury.steady:
             moved = await self._store.batches.deliver(batch, after, files, sums.entries)
-            self._treasury.forget(batch.id)
+            await self._treasury.forget(batch.id)
         if moved:
             faultpoint.passed("deliver.after_stored")
             _log_delivery(after)
+
+
+async def _read_ahead(
+    sealed: Sealed, shards: Sequence[Shard]
+) -> AsyncIterator[tuple[Shard, Mapping[int, Record]]]:
+    """Each shard with its records; the next are read meanwhile, where reading is far away."""
+    ahead: deque[asyncio.Task[Settled]] = deque()
+    upcoming = iter(shards)
+    try:
+        for shard in shards:
+            for further in islice(upcoming, 1 + _SHARDS_AHEAD - len(ahead)):
+                ahead.append(asyncio.create_task(sealed.read(further.index)))
+            yield shard, (await ahead.popleft()).records
+    finally:
+        for task in ahead:
+            task.cancel()
+        await asyncio.gather(*ahead, return_exceptions=True)
 
 
 def _log_delivery(batch: Batch) -> None:

@@ -1,7 +1,7 @@
 """The engine: the dispatcher, and the beats beside it, started and stopped together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchmill.engine.dispatcher import Dispatcher
@@ -42,27 +42,39 @@ class Engine:
         """
         log.info(Fact.ENGINE_STARTED)
         dispatching = asyncio.create_task(self._dispatcher.run())
-        beating = [asyncio.create_task(self._beat(beat)) for beat in self._beats]
+        beating = asyncio.create_task(keep_beating(self._beats, self._clock))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({dispatching, stopping}, return_when=asyncio.FIRST_COMPLETED)
             await self._dispatcher.stop(grace())
             await dispatching
         finally:
-            for task in (*beating, stopping):
+            for task in (beating, stopping):
                 task.cancel()
-            await asyncio.gather(*beating, stopping, return_exceptions=True)
+            await asyncio.gather(beating, stopping, return_exceptions=True)
         log.info(Fact.ENGINE_STOPPED)
 
-    async def _beat(self, beat: Beat) -> None:
-        """Repeat the work. A trouble that lasts over many beats is told once."""
-        told: type[Exception] | None = None
-        while True:
-            try:
-                await beat.work()
-                told = None
-            except Exception as error:
-                if type(error) is not told:
-                    log.exception(Fact.BEAT_FAILED)
-                told = type(error)
-            await self._clock.sleep(beat.seconds)
+
+async def keep_beating(beats: Iterable[Beat], clock: Clock) -> None:
+    """Repeat the work of each beat until cancelled."""
+    tasks = [asyncio.create_task(_keep(beat, clock)) for beat in beats]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _keep(beat: Beat, clock: Clock) -> None:
+    """Repeat the work. A trouble that lasts over many beats is told once."""
+    told: type[Exception] | None = None
+    while True:
+        try:
+            await beat.work()
+            told = None
+        except Exception as error:
+            if type(error) is not told:
+                log.exception(Fact.BEAT_FAILED)
+            told = type(error)
+        await clock.sleep(beat.seconds)

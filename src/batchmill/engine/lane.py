@@ -7,16 +7,18 @@ an answer is decided by the rules in ``domain``; this module carries it out.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from batchmill import faultpoint
 from batchmill.domain.ledger import is_thinking
 from batchmill.domain.lines import STREAM_KEYS, rewrite_body
-from batchmill.domain.pacing import Pace, on_rejected, on_success, on_trouble
+from batchmill.domain.pacing import Pace, on_rejected, on_success, on_trouble, with_ceiling
 from batchmill.domain.results import UPSTREAM_CODE, Answer, error_line, judge, output_line
 from batchmill.domain.retry import Again, RetryPolicy, after_fault, is_retried_status
+from batchmill.domain.sharing import Outlet, outlets
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.active import ActiveShard, Job
+from batchmill.engine.lease import Lease
 from batchmill.ports import Clock, FaultKind, Record, Reply, Transport, TransportFault
 from batchmill.telemetry import EngineMetrics, Fact, get_logger
 
@@ -43,7 +45,9 @@ class Upstream:
     """One model server as a lane sees it: a transport, a pace, and slots.
 
     ``model`` is the name that is sent, None for the line's own; ``drop`` names
-    the keys of a body that are not sent.
+    the keys of a body that are not sent. ``region`` is where it computes, empty
+    where nobody has named that. ``max_in_flight`` of a shared one holds over all
+    processes of a cluster; otherwise each process has as many.
     """
 
     def __init__(
@@ -55,8 +59,12 @@ class Upstream:
         weight: float = 1.0,
         model: str | None = None,
         drop: frozenset[str] = frozenset(),
+        region: str = "",
+        is_shared: bool = True,
     ) -> None:
         self.name = name
+        self.is_shared = is_shared
+        self.region = region
         self.transport = transport
         self.weight = weight
         self.model = model
@@ -100,7 +108,41 @@ class Lane:
         self._slots: set[asyncio.Task[None]] = set()
         self._alarms: set[asyncio.Task[None]] = set()
         self._is_closing = False
+        self._lease: Lease | None = None
+        self._outlets: dict[Outlet, Upstream] = {}
         self.promised = 0
+
+    # --- slots that are shared with other processes ---
+
+    def put_under(self, lease: Lease) -> None:
+        """From now on send only while ``lease`` is good, and on the slots that are set."""
+        self._lease = lease
+        places = outlets(self.model, [one.name for one in self._upstreams])
+        pairs = zip(places, self._upstreams, strict=True)
+        self._outlets = {outlet: one for outlet, one in pairs if one.is_shared}
+        self.set_slots({})
+
+    def set_slots(self, slots: Mapping[Outlet, int]) -> None:
+        """How many slots each shared upstream has now, none where it is not named.
+
+        What is in flight above that goes on to its end.
+        """
+        for outlet, upstream in self._outlets.items():
+            ceiling = slots.get(outlet, 0)
+            if ceiling != upstream.pace.ceiling:
+                upstream.pace = with_ceiling(upstream.pace, ceiling)
+        self._pump()
+
+    def shared_in_flight(self) -> dict[Outlet, int]:
+        """What is at each shared upstream now."""
+        return {outlet: one.in_flight for outlet, one in self._outlets.items() if one.in_flight}
+
+    def outstanding(self) -> int:
+        """Lines that are promised, queued, in flight, or waiting to be sent again."""
+        in_flight = sum(one.in_flight for one in self._upstreams)
+        return self.promised + len(self._ready) + len(self._resting) + in_flight
+
+    # --- what the worker asks and tells ---
 
     def wanted(self) -> int:
         """How many more lines would keep every slot busy; ``promised`` ones are on their way."""
@@ -151,6 +193,8 @@ class Lane:
     def _choose(self) -> Upstream | None:
         """The least loaded upstream that may take a line now."""
         best: Upstream | None = None
+        if self._lease is not None and self._lease.is_out:
+            return None
         for one in self._upstreams:
             pace = one.pace
             limit = pace.allowed(self._clock.now()) if pace.pauses else pace.limit
@@ -210,8 +254,13 @@ class Lane:
         if active.is_stopped or left <= 0:
             active.end(job)
             return
+        if self._lease is not None and self._lease.is_out:
+            # The process may have slept since the line was given to this slot.
+            self._wait_for_upstream(job, self._ready.appendleft)
+            return
         if active.begin(job):
             self._metrics.resent.inc()
+        job.region = upstream.region
         faultpoint.passed("line.before_sent")
         try:
             body = job.body
@@ -295,7 +344,7 @@ class Lane:
         if answer.fault is not None:
             self._settle_unanswered(job, f"The upstream sent {answer.fault}.")
             return
-        line = output_line(job.id, job.custom_id, answer)
+        line = output_line(job.id, job.custom_id, answer, job.region)
         self._record(job, line, answer.usage if answer.is_success else None)
 
     def _settle_unanswered(self, job: Job, message: str) -> None:
@@ -319,6 +368,7 @@ class Lane:
             millis=int(seconds * 1000),
             rejections=job.tries.rejections,
             retries=job.tries.faults + job.tries.rejections,
+            region=job.region,
         )
         job.active.settle(job, record)
 

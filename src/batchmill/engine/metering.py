@@ -1,38 +1,66 @@
-"""Metering: the records of a shard, counted by model, as the ledger wants them."""
+"""Metering: the records of a shard, counted by model and region, as the ledger wants them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from batchmill.domain.ledger import Entry, Meter, Terms
 from batchmill.domain.money import UNITS
 from batchmill.domain.shards import Shard
-from batchmill.domain.usage import Usage
+from batchmill.domain.usage import ZERO, Usage
 from batchmill.ports import Record
 from batchmill.telemetry import MoneyMetrics
 
 
-def meters_of(terms: Terms, shard: Shard) -> list[Meter]:
-    """A meter at zero for each model of the shard, in their order."""
-    return [terms.meter(shard.batch_id, shard.index, model) for model in shard.models]
+class Meters:
+    """The meters of a shard: one for each model and region that settled a line of it."""
+
+    def __init__(self, terms: Terms, shard: Shard) -> None:
+        self._terms = terms
+        self._shard = shard
+        self._meters: dict[tuple[int, str], Meter] = {}
+
+    def count(self, record: Record) -> None:
+        """Count a settled line."""
+        meter = self._meters.get((record.model, record.region)) or self._make(record)
+        meter.add(
+            record.usage,
+            ok=record.ok,
+            thinks=record.thinks,
+            millis=record.millis,
+            rejections=record.rejections,
+            retries=record.retries,
+        )
+
+    def _make(self, record: Record) -> Meter:
+        shard, region = self._shard, record.region
+        model = shard.models[record.model]
+        meter = self._terms.meter(shard.batch_id, shard.index, model, region)
+        self._meters[record.model, region] = meter
+        return meter
+
+    @property
+    def calls(self) -> int:
+        """How many lines were counted."""
+        return sum(meter.calls for meter in self._meters.values())
+
+    def price(self) -> int:
+        """What the lines so far cost, in units."""
+        return sum(meter.price() for meter in self._meters.values())
+
+    def read(self) -> tuple[Entry, ...]:
+        """The entries so far, in the order of the models and then of the regions' names."""
+        return tuple(meter.read() for _, meter in sorted(self._meters.items(), key=_key))
 
 
-def count(meters: Sequence[Meter], record: Record) -> None:
-    """Count a settled line."""
-    meters[record.model].add(
-        record.usage,
-        ok=record.ok,
-        thinks=record.thinks,
-        millis=record.millis,
-        rejections=record.rejections,
-        retries=record.retries,
-    )
+def _key(item: tuple[tuple[int, str], Meter]) -> tuple[int, str]:
+    return item[0]
 
 
 def entries_of(terms: Terms, shard: Shard, records: Iterable[Record]) -> tuple[Entry, ...]:
-    """What the settled lines of a shard used and cost, one entry a model."""
-    meters = meters_of(terms, shard)
+    """What the settled lines of a shard used and cost, one entry a model and region."""
+    meters = Meters(terms, shard)
     for record in records:
-        count(meters, record)
-    return tuple(meter.read() for meter in meters if meter.calls)
+        meters.count(record)
+    return meters.read()
 
 
 class Odometer:
@@ -42,22 +70,23 @@ class Odometer:
     to see it.
     """
 
-    def __init__(self, meters: Sequence[Meter]) -> None:
-        self._seen = [meter.read() for meter in meters]
+    def __init__(self, meters: Meters) -> None:
+        self._seen = {(entry.model, entry.region): entry for entry in meters.read()}
 
-    def tell(self, meters: Sequence[Meter], metrics: MoneyMetrics) -> None:
+    def tell(self, meters: Meters, metrics: MoneyMetrics) -> None:
         """Add what is new to the counters."""
-        for place, meter in enumerate(meters):
-            before, after = self._seen[place], meter.read()
-            self._seen[place] = after
-            if after.calls != before.calls:
-                _tell_tokens(before.usage, after.usage, after.model, metrics)
-            if after.currency is not None and after.price > before.price:
+        for after in meters.read():
+            before = self._seen.get((after.model, after.region))
+            self._seen[after.model, after.region] = after
+            if before is None or after.calls != before.calls:
+                _tell_tokens(ZERO if before is None else before.usage, after, metrics)
+            spent = after.price - (0 if before is None else before.price)
+            if after.currency is not None and spent > 0:
                 spend = metrics.spend.labels(model=after.model, currency=after.currency)
-                spend.inc((after.price - before.price) / UNITS)
+                spend.inc(spent / UNITS)
 
 
-def _tell_tokens(before: Usage, after: Usage, model: str, metrics: MoneyMetrics) -> None:
+def _tell_tokens(before: Usage, after: Entry, metrics: MoneyMetrics) -> None:
     for kind in ("input", "output", "cached", "reasoning"):
-        fresh = getattr(after, kind) - getattr(before, kind)
-        metrics.tokens.labels(model=model, kind=kind).inc(fresh)
+        fresh = getattr(after.usage, kind) - getattr(before, kind)
+        metrics.tokens.labels(model=after.model, kind=kind).inc(fresh)

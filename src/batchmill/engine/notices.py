@@ -8,7 +8,7 @@ stored before anything else is done about it.
 import asyncio
 from collections.abc import Callable
 
-from batchmill.domain.errors import StorageFull
+from batchmill.domain.errors import StorageAway, StorageFull
 from batchmill.domain.post import Tried, after_try, headers_of
 from batchmill.domain.webhook import Delivery
 from batchmill.ports import Clock, Due, PostFault, Postman, WebhookStore
@@ -111,7 +111,7 @@ class Notices:
         while True:
             try:
                 return await self._outbox.settle(after, tried)
-            except StorageFull:  # the receiver has heard: waiting spares it a second time
+            except (StorageFull, StorageAway):  # the receiver has heard: waiting spares it a second time
                 await self._clock.sleep(self._poll_interval)
 
     def _tell(self, after: Delivery, tried: Tried) -> None:

@@ -1,4 +1,4 @@
-"""The overview of all unfinished batches, for the operator's metrics.
+"""The overview of all unfinished batches, for the operator's metrics and for the API.
 
 Made of what the dispatcher holds in memory anyhow, once a second, at a cost
 that grows with the batches and never with their lines.
@@ -11,9 +11,25 @@ from batchmill.domain.allowance import Wait
 from batchmill.domain.batch import Status
 from batchmill.domain.shards import ShardStatus
 from batchmill.engine.batch_run import BatchRun
+from batchmill.ports import Progress
 from batchmill.telemetry import BatchMetrics
 
 SEVERAL_MODELS = "*"
+
+
+def progress_of(runs: Mapping[str, BatchRun], waits: Mapping[str, Wait]) -> dict[str, Progress]:
+    """How fast each batch is, and its place among those that wait for their first turn."""
+    waiting = [run.batch for run in runs.values() if run.served < 0]
+    waiting.sort(key=lambda batch: (batch.expires_at, batch.created_at))
+    places = {batch.id: place for place, batch in enumerate(waiting, start=1)}
+    return {
+        batch_id: Progress(
+            places.get(batch_id),
+            run.rate.lines_per_second,
+            waits[batch_id].sentence if batch_id in waits else None,
+        )
+        for batch_id, run in runs.items()
+    }
 
 
 def show(
@@ -30,7 +46,7 @@ def _show_statuses(runs: Mapping[str, BatchRun], metrics: BatchMetrics) -> None:
     for status in Status:
         if not status.is_terminal:
             metrics.batches.labels(status=status).set(statuses[status])
-    waiting = sum(len(run.waiting) for run in runs.values())
+    waiting = sum(len(run.waiting) + run.unread for run in runs.values())
     running = sum(len(run.running) for run in runs.values())
     metrics.shards.labels(status=ShardStatus.WAITING).set(waiting)
     metrics.shards.labels(status=ShardStatus.RUNNING).set(running)
@@ -63,7 +79,7 @@ def _show_outlook(runs: Mapping[str, BatchRun], metrics: BatchMetrics, now: floa
 
 
 def _left(run: BatchRun) -> int:
-    counts = run.batch.counts
+    counts = run.counts
     return counts.total - counts.completed - counts.failed
 
 

@@ -6,6 +6,7 @@ closed or not; so a limit is overshot by at most what was in flight.
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +24,11 @@ _CapKey = tuple[Scope, str, str]
 class Purses(Protocol):
     """What a worker asks and tells."""
 
+    @property
+    def steady(self) -> AbstractAsyncContextManager[None]:
+        """Held while a shard moves from the open ones to the ledger."""
+        ...
+
     def note(self, batch_id: str, shard: int, price: int) -> None:
         """What a shard has cost so far, in units, instead of what was known of it."""
         ...
@@ -33,6 +39,10 @@ class Purses(Protocol):
 
     def is_empty(self, batch_id: str) -> bool:
         """Whether nothing more of the batch may be sent."""
+        ...
+
+    def closed(self, batch_id: str, shard: int) -> None:
+        """The ledger has the shard; called while ``steady`` is held."""
         ...
 
 
@@ -61,6 +71,7 @@ class Treasury:
     It knows the ledger's sums and adds to them what it hears; the engine is
     the only one who writes there. ``steady`` is held while a shard moves from
     the open ones to the ledger, so that a sum taken meanwhile counts it once.
+    Where workers are other processes, see ``ReadTreasury``.
     """
 
     def __init__(self, *, caps: CapStore, ledger: LedgerStore, clock: Clock) -> None:
@@ -88,6 +99,9 @@ class Treasury:
         """A line of the shard was answered."""
         shards = self._open.setdefault(batch_id, {})
         shards[shard] = shards.get(shard, 0) + price
+        self._charge(batch_id, price)
+
+    def _charge(self, batch_id: str, price: int) -> None:
         for purse in self._of.get(batch_id, ()):
             purse.spent += price
 
@@ -111,6 +125,10 @@ class Treasury:
         empty = (purse.halt for purse in self._of.get(batch_id, ()) if purse.is_empty)
         return next(empty, None)
 
+    def broke(self) -> frozenset[str]:
+        """The batches of which nothing more may be sent."""
+        return frozenset(batch_id for batch_id in self._of if self.is_empty(batch_id))
+
     async def admit(self, batch: Batch) -> None:
         """Learn what a batch has cost, before anything of it is sent; again is harmless."""
         if batch.id in self._batches:
@@ -124,14 +142,17 @@ class Treasury:
             for shard, price in spent.open.items():
                 self.note(batch.id, shard, price)
 
-    def forget(self, batch_id: str) -> None:
+    async def forget(self, batch_id: str) -> None:
         """The batch is at its end and the ledger has all of it; call it holding ``steady``."""
+        self._drop(batch_id)
+
+    def _drop(self, batch_id: str) -> None:
         for known in (self._batches, self._open, self._own, self._of):
             known.pop(batch_id, None)
 
     def refund(self, batch_id: str) -> None:
         """The batch has failed and costs nothing; call it holding ``steady``."""
-        self.forget(batch_id)
+        self._drop(batch_id)
         self._shared = {}  # summed anew from the ledger, which has taken back its entries
 
     async def refresh(self) -> None:
@@ -153,16 +174,19 @@ class Treasury:
             self._shared[key].limit = cap.limit
             return
         async with self.steady:
-            since = month_start(self._clock.now())
-            spent = await self._ledger.spent(cap, since)
+            spent = await self._spent_under(cap, month_start(self._clock.now()))
             self._rules[key] = cap
-            self._shared[key] = Purse(Halt(cap.scope), cap.limit, spent + self._open_under(cap))
+            self._shared[key] = Purse(Halt(cap.scope), cap.limit, spent)
             # Before anything else can be paid for: what is must count here too.
             self._of = {one.id: tuple(self._purses_of(one)) for one in self._batches.values()}
 
-    def _open_under(self, cap: Cap) -> int:
-        under = (one for one in self._batches.values() if _is_under(one, cap))
-        return sum(sum(self._open.get(batch.id, {}).values()) for batch in under)
+    async def _spent_under(self, cap: Cap, since: float) -> int:
+        closed = await self._ledger.spent(cap, since)
+        running = (self._open.get(batch.id, {}) for batch in self._batches_under(cap))
+        return closed + sum(sum(shards.values()) for shards in running)
+
+    def _batches_under(self, cap: Cap) -> Iterator[Batch]:
+        return (one for one in self._batches.values() if _is_under(one, cap))
 
     def _purses_of(self, batch: Batch) -> Iterator[Purse]:
         if batch.id in self._own:

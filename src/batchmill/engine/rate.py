@@ -23,7 +23,8 @@ class Rate:
         elapsed = now - self._at
         if elapsed < _LEAST_SECONDS:
             return
-        fresh = (done - self._done) / elapsed
+        # A shard that is lost counts as not begun until it runs again.
+        fresh = max(0, done - self._done) / elapsed
         if self.lines_per_second is not None:
             self.lines_per_second += _FRESH_SHARE * (fresh - self.lines_per_second)
         elif fresh > 0:

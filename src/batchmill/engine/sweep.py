@@ -50,7 +50,7 @@ class Sweeper:
     async def _sweep_journals(self) -> None:
         held = await self._journal.held()
         if held:
-            unfinished = {batch.id for batch in await self._store.batches.unfinished()}
+            unfinished = await self._store.batches.standing()
             for batch_id in held:
                 if batch_id not in unfinished:
                     await self._journal.drop(batch_id)

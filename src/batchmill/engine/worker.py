@@ -7,16 +7,16 @@ every line is durable in the journal.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from batchmill import faultpoint
 from batchmill.domain.lines import parse_request
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.budget import Budget
 from batchmill.engine.lane import Lane
-from batchmill.engine.purse import Treasury
+from batchmill.engine.purse import Purses
 from batchmill.engine.reading import read_groups
-from batchmill.ports import Blobs, Clock, Journal, ShardEnd, ShardRun, ShardStore
+from batchmill.ports import Blobs, Clock, Journal, RunKey, ShardEnd, ShardRun, ShardStore
 from batchmill.telemetry import EngineMetrics, Fact, get_logger
 
 log = get_logger()
@@ -64,7 +64,7 @@ class LocalWorker:
         blobs: Blobs,
         journal: Journal,
         shards: ShardStore,
-        treasury: Treasury,
+        treasury: Purses,
         lane_of: Callable[[str], Lane],
         max_bytes_in_flight: int,
         clock: Clock,
@@ -100,7 +100,7 @@ class LocalWorker:
             before = await self._journal.read(run.shard.batch_id, run.shard.index)
             budget = self._budgets[self._lane_of(run.shard.models[0])]
             active = ActiveShard(run, before, budget, self._treasury)
-            active.segment = await self._journal.open(run.shard, active.note_durable)
+            active.segment = await self._journal.open(run.shard, active.note_durable, before)
             return await self._run_active(active, promise)
         finally:
             promise.release()
@@ -196,6 +196,18 @@ class LocalWorker:
         now = self._clock.now()
         await self._shards.tally([active.tally(now) for active in self._active])
 
+    def settled(self) -> Mapping[RunKey, int]:
+        """How many lines of each run are durably settled, by earlier attempts too."""
+        return {_key_of(active.run): active.settled for active in self._active}
+
+    def give_up(self) -> int:
+        """Stop every run and abort what is in flight, without waiting for it; how many runs."""
+        mine = list(self._active)
+        self._halt(mine)
+        for active in mine:
+            active.abort()
+        return len(mine)
+
     async def cancel(self, batch_id: str, grace: float) -> None:
         """Send nothing more of this batch; abort what is in flight after ``grace`` seconds."""
         self._cancelled.add(batch_id)
@@ -235,6 +247,10 @@ class LocalWorker:
 async def _all_over(actives: Iterable[ActiveShard]) -> None:
     for active in actives:
         await active.over.wait()
+
+
+def _key_of(run: ShardRun) -> RunKey:
+    return RunKey(run.shard.batch_id, run.shard.index, run.shard.attempt)
 
 
 def _names(run: ShardRun) -> dict[str, str | int]:

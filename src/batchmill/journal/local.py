@@ -128,7 +128,10 @@ class LocalJournal:
         self._flusher: asyncio.Task[None] | None = None
 
     async def open(
-        self, shard: Shard, on_durable: Callable[[Sequence[Record]], None]
+        self,
+        shard: Shard,
+        on_durable: Callable[[Sequence[Record]], None],
+        before: Settled | None = None,  # noqa: ARG002 - one machine has no late twins
     ) -> LocalSegment:
         """Begin the segment of ``shard.attempt``; raises OSError."""
         if self._flusher is None:
@@ -157,6 +160,10 @@ class LocalJournal:
             for record in records:
                 found.setdefault(record.number, record)
         return Settled(found, frozenset(sent))
+
+    async def seal(self, batch_id: str) -> "LocalSealed":
+        """What there is: the one machine that writes it has ended all that wrote."""
+        return LocalSealed(self, batch_id)
 
     async def drop(self, batch_id: str) -> None:
         """Remove the batch's folder."""
@@ -233,6 +240,22 @@ class LocalJournal:
             log.info(Fact.STORAGE_FREED, fault="journal")
         if self.pending_bytes <= self._max_pending:
             self._roomy.set()
+
+
+class LocalSealed:
+    """See the port Sealed."""
+
+    def __init__(self, journal: LocalJournal, batch_id: str) -> None:
+        self._journal = journal
+        self._batch_id = batch_id
+
+    async def read(self, index: int) -> Settled:
+        """What is whole of all attempts at a shard, first come first."""
+        return await self._journal.read(self._batch_id, index)
+
+    async def stands(self) -> bool:
+        """Yes: only the one engine of this machine drops it."""
+        return True
 
 
 def _create(path: Path) -> int:

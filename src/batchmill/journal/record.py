@@ -1,6 +1,6 @@
 """The bytes of a journal: one line a record, each with a checksum of its own.
 
-    crc32 kind number model millis rejections retries input output cached reasoning line
+    crc32 kind number[@region] model millis rejections retries input output cached reasoning line
     s number                                   a line that is about to be sent
 
 The first is a settled line: ``o`` succeeded, ``t`` the same thinking, ``e`` failed.
@@ -21,9 +21,10 @@ _NO_USAGE = [b"0"] * 4
 def encode_record(record: Record) -> bytes:
     """The journal line of a settled line."""
     usage, line = record.usage, record.line
-    head = b"%c %d %d %d %d %d %d %d %d %d " % (
+    head = b"%c %d%b %d %d %d %d %d %d %d %d " % (
         (b"t" if record.thinks else b"o") if record.ok else b"e",
         record.number,
+        b"@" + record.region.encode() if record.region else b"",
         record.model,
         record.millis,
         record.rejections,
@@ -65,6 +66,7 @@ def _decode_record(line: bytes) -> Record:
     kind, number, model, millis, rejections, retries, *used, rest = text.split(b" ", 10)
     if len(used) != len(_NO_USAGE):
         raise ValueError("not a record of this release")
+    number, _, region = number.partition(b"@")
     usage = ZERO if used == _NO_USAGE else Usage(*map(int, used))
     return Record(
         int(number),
@@ -76,4 +78,5 @@ def _decode_record(line: bytes) -> Record:
         millis=int(millis),
         rejections=int(rejections),
         retries=int(retries),
+        region=region.decode(),
     )

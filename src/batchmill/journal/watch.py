@@ -45,8 +45,16 @@ class SyncWatch:
 
     def observe(self, metrics: JournalMetrics, now: float) -> None:
         """Show the longest wait, over or not, and the syncs since the last time."""
+        metrics.lag_seconds.set(self.take_longest(now))
+        self.tell_syncs(metrics)
+
+    def take_longest(self, now: float) -> float:
+        """The longest wait since the last time, over or not."""
         waits = [now - at for at in (self._gathering_since, self._writing_since) if at is not None]
-        metrics.lag_seconds.set(max([self._worst, *waits]))
-        self._worst = 0.0
+        longest, self._worst = max([self._worst, *waits]), 0.0
+        return longest
+
+    def tell_syncs(self, metrics: JournalMetrics) -> None:
+        """Show the syncs since the last time."""
         while self._syncs:
             metrics.sync_seconds.observe(self._syncs.popleft())

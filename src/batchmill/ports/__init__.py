@@ -10,8 +10,17 @@ from typing import Protocol
 from batchmill.ports.accounts import AccountStore, AuditStore, KeyStore, WorkspaceStore
 from batchmill.ports.blobs import BlobMissing, Blobs, BlobWriter, StoredBlob
 from batchmill.ports.clock import Clock
-from batchmill.ports.cluster import Cluster, ShardEnd, ShardRun, Worker
-from batchmill.ports.journal import Journal, Record, Segment, Settled
+from batchmill.ports.cluster import (
+    Cluster,
+    LeasedWorker,
+    Orders,
+    RunKey,
+    ShardEnd,
+    ShardRun,
+    Worker,
+    WorkerReport,
+)
+from batchmill.ports.journal import Journal, Record, Sealed, Segment, Settled
 from batchmill.ports.leadership import Bell, Leadership
 from batchmill.ports.money import (
     BatchSpent,
@@ -20,7 +29,9 @@ from batchmill.ports.money import (
     Milestone,
     PriceStore,
     RateStore,
+    Standing,
 )
+from batchmill.ports.secrets import SecretStore
 from batchmill.ports.signs import Sign, SignStore
 from batchmill.ports.store import (
     BatchQuery,
@@ -39,6 +50,7 @@ from batchmill.ports.store import (
     QuotaReached,
     Reservation,
     ShardStore,
+    ShardSum,
     ShardTally,
     TooManyUnfinished,
     UnfinishedCap,
@@ -99,6 +111,14 @@ class Store(Protocol):
     def rates(self) -> RateStore: ...
     @property
     def webhooks(self) -> WebhookStore: ...
+    @property
+    def signs(self) -> SignStore: ...
+    @property
+    def secrets(self) -> SecretStore: ...
+    @property
+    def leadership(self) -> Leadership: ...
+    @property
+    def bell(self) -> Bell: ...
 
     async def ping(self) -> None:
         """Return if the database answers; raises otherwise."""
@@ -137,8 +157,10 @@ __all__ = [
     "Kept",
     "KeyStore",
     "Leadership",
+    "LeasedWorker",
     "LedgerStore",
     "Milestone",
+    "Orders",
     "Page",
     "Place",
     "PostFault",
@@ -152,16 +174,21 @@ __all__ = [
     "Record",
     "Reply",
     "Reservation",
+    "RunKey",
+    "Sealed",
+    "SecretStore",
     "Segment",
     "Settled",
     "ShardEnd",
     "ShardRun",
     "ShardStore",
+    "ShardSum",
     "ShardTally",
     "Sign",
     "SignStore",
     "SpendingLine",
     "Spent",
+    "Standing",
     "Store",
     "StoredBlob",
     "Target",
@@ -177,5 +204,6 @@ __all__ = [
     "UsageStore",
     "WebhookStore",
     "Worker",
+    "WorkerReport",
     "WorkspaceStore",
 ]

@@ -1,12 +1,13 @@
 """The cluster: where workers live, and what they run."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from batchmill.domain.ledger import Terms
 from batchmill.domain.shards import Shard
+from batchmill.domain.sharing import Grant, Load
 
 
 class ShardEnd(StrEnum):
@@ -45,6 +46,58 @@ class Worker(Protocol):
 
     async def stop(self, grace: float) -> None:
         """Stop sending, wait up to ``grace`` for what is in flight, then abort it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the dispatcher tells a worker every second.
+
+    ``grant`` are the slots that it may use, and until when. ``broke`` are the
+    batches of which nothing more may be sent, since a limit of spending is used up.
+    """
+
+    grant: Grant
+    broke: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """Which attempt at which shard."""
+
+    batch_id: str
+    index: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a worker answers to its orders, as it stands once they are carried out.
+
+    ``settled`` says of each run under way how many of its lines are durably
+    settled, by earlier attempts too.
+    """
+
+    load: Load
+    settled: Mapping[RunKey, int] = field(default_factory=dict)
+
+
+class LeasedWorker(Worker, Protocol):
+    """A worker in a process of its own, which may use only the slots that it was granted.
+
+    It sends nothing before its first grant, and nothing once its lease has run out.
+    """
+
+    def obey(self, orders: Orders) -> WorkerReport:
+        """Carry out orders at once, unless later ones came before; what is so now."""
+        ...
+
+    async def mind_lease(self) -> None:
+        """Stop every run whose lines may no longer be in flight: to be called twice a second.
+
+        They end STOPPED. Nothing happens while the lease is good, or has not
+        been out for long.
+        """
         ...
 
 

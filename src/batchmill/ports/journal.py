@@ -1,7 +1,7 @@
 """The journal: the durable log of results."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -17,7 +17,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):  # a Struct for the same re
     ``model`` is its model's place among those of the shard, ``thinks`` says
     that it asked the model to. ``millis`` is how long the request took that
     settled it, ``rejections`` how many 429 answers it got,
-    ``retries`` how often it was sent again after a fault of any kind.
+    ``retries`` how often it was sent again after a fault of any kind. ``region``
+    is that of the upstream which was asked last, empty where it names none.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):  # a Struct for the same re
     millis: int = 0
     rejections: int = 0
     retries: int = 0
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,13 @@ class Settled:
     """What earlier attempts at a shard left behind, by line number.
 
     ``sent`` are the lines that went to an upstream, as far as it was written
-    down: those of them without a record may be answered twice.
+    down: those of them without a record may be answered twice. ``source`` is
+    the journal's own note of what it read, for ``open``.
     """
 
     records: Mapping[int, Record]
     sent: frozenset[int]
+    source: object = field(default=None, compare=False)
 
 
 class Segment(Protocol):
@@ -59,11 +63,37 @@ class Segment(Protocol):
         ...
 
 
-class Journal(Protocol):
-    """Results of running batches, one segment per attempt at a shard."""
+class Sealed(Protocol):
+    """The results of a batch that is being delivered. What late twins write is not among them."""
 
-    async def open(self, shard: Shard, on_durable: Callable[[Sequence[Record]], None]) -> Segment:
-        """Begin the segment of ``shard.attempt``; ``on_durable`` hears of each durable group."""
+    async def read(self, index: int) -> Settled:
+        """As ``Journal.read``, and the same whenever and by whomever it is asked."""
+        ...
+
+    async def stands(self) -> bool:
+        """Whether the journal was not dropped meanwhile: all that was read is all there was."""
+        ...
+
+
+class Journal(Protocol):
+    """Results of running batches, one segment per attempt at a shard.
+
+    An attempt that is opened shuts out the earlier ones: of them counts what
+    was read before, and nothing that they write later.
+    """
+
+    async def open(
+        self,
+        shard: Shard,
+        on_durable: Callable[[Sequence[Record]], None],
+        before: Settled | None = None,
+    ) -> Segment:
+        """Begin the segment of ``shard.attempt``; ``on_durable`` hears of each durable group.
+
+        ``before`` is what the attempt has read of the earlier ones and builds on;
+        without it, what there is now. Raises FileExistsError where the attempt
+        was opened before.
+        """
         ...
 
     async def roomy(self) -> None:
@@ -72,6 +102,10 @@ class Journal(Protocol):
 
     async def read(self, batch_id: str, index: int) -> Settled:
         """What is durable of a shard, of all attempts; the first record of a line counts."""
+        ...
+
+    async def seal(self, batch_id: str) -> Sealed:
+        """Settle for good what the batch's results are; may be repeated, and says the same."""
         ...
 
     async def drop(self, batch_id: str) -> None:

@@ -24,10 +24,27 @@ class PriceStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchSpent:
-    """What a batch has cost, in units: its closed shards together, its open ones by index."""
+    """What a batch has cost, in units: its closed shards together, its open ones by index.
+
+    ``recent`` is the part of ``closed`` since the time that was asked for.
+    """
 
     closed: int = 0
     open: Mapping[int, int] = field(default_factory=dict)
+    recent: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.closed + sum(self.open.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Sums of one instant: of batches by id, and what ``ended`` ones cost under each cap."""
+
+    batches: Mapping[str, BatchSpent]
+    ended: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +69,19 @@ class Milestone:
 class LedgerStore(Protocol):
     """What was charged, as the engine asks for it. ``UsageStore`` answers everyone else."""
 
-    async def of_batch(self, batch_id: str) -> BatchSpent: ...
+    async def of_batch(self, batch_id: str) -> BatchSpent:
+        """As of one instant: a shard that closes meanwhile is counted once."""
+        ...
+
+    async def standing(
+        self, batch_ids: Sequence[str], caps: Sequence[Cap] = (), since: float | None = None
+    ) -> Standing:
+        """What these batches cost, and what batches at their end did under ``caps``.
+
+        All as of one instant; 10,000 batches at the most. ``since`` is a full
+        hour, from which on the caps and ``BatchSpent.recent`` count.
+        """
+        ...
 
     async def course(self, batch_id: str) -> Sequence[Milestone]:
         """A milestone for each closed shard, and each open one that has settled lines; by time."""

@@ -9,7 +9,7 @@ from batchmill.domain.account import Deed
 from batchmill.domain.batch import Batch, Status
 from batchmill.domain.file import File, Upload, UploadPart
 from batchmill.domain.ledger import Entry
-from batchmill.domain.shards import Shard
+from batchmill.domain.shards import Shard, ShardStatus
 from batchmill.domain.usage import Usage
 
 Item = TypeVar("Item")
@@ -262,8 +262,18 @@ class BatchStore(Protocol):
         """
         ...
 
-    async def unfinished(self) -> Sequence[Batch]:
-        """Every batch in a status that is not terminal, of every account, oldest first."""
+    async def unfinished(self, only: Sequence[str] | None = None) -> Sequence[Batch]:
+        """Every batch in a status that is not terminal, of every account, oldest first.
+
+        With ``only``, those of them that have one of these ids.
+        """
+        ...
+
+    async def standing(self) -> Mapping[str, Status]:
+        """The status of every batch that ``unfinished`` tells, by id, oldest first.
+
+        It reads a row a batch and sums nothing, so that it can be asked all the time.
+        """
         ...
 
     async def move(self, before: Batch, after: Batch, deed: Deed | None = None) -> bool:
@@ -302,11 +312,38 @@ class ShardTally:
     entries: tuple[Entry, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ShardSum:
+    """The shards of a batch that ask for the same models and have the same status, together.
+
+    ``attempts`` is the most that one of them has had, ``bytes`` those of the input.
+    """
+
+    models: tuple[str, ...]
+    status: ShardStatus
+    shards: int
+    lines: int
+    bytes: int
+    attempts: int
+
+
 class ShardStore(Protocol):
     """Rows of shards."""
 
     async def of_batch(self, batch_id: str) -> Sequence[Shard]:
         """All shards of a batch, by index."""
+        ...
+
+    async def undone(self, batch_id: str, start: int, limit: int) -> Sequence[Shard]:
+        """The next ``limit`` shards of a batch that are not done, from index ``start`` on."""
+        ...
+
+    async def sums(self, batch_id: str) -> Sequence[ShardSum]:
+        """What the shards of a batch come to."""
+        ...
+
+    async def settled(self) -> Mapping[str, int]:
+        """How many lines of running shards are settled, by batch; as last tallied."""
         ...
 
     async def claim(self, shards: Sequence[Shard]) -> Sequence[Shard]:
@@ -333,5 +370,12 @@ class ShardStore(Protocol):
         """Set every running shard back to waiting; how many there were.
 
         Those of ``held`` stay, where the stored attempt is the one handed in.
+        """
+        ...
+
+    async def fence(self, batch_id: str) -> None:
+        """Set a batch's running shards back to waiting: which are done can change no more.
+
+        For a batch that hands out nothing any more; a late twin closes nothing.
         """
         ...

@@ -22,6 +22,7 @@ class Dimension(StrEnum):
     WORKSPACE = "workspace"
     KEY = "key"
     BATCH = "batch"
+    REGION = "region"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class Group:
     key: str | None = None
     key_name: str | None = None
     batch: str | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

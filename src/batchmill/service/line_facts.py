@@ -33,6 +33,7 @@ class _Line(Struct, gc=False):
 
 class _Response(Struct, gc=False):
     status_code: Raw = _NULL
+    region: Raw = _NULL
     body: Raw = _NULL
 
 
@@ -76,6 +77,7 @@ class Facts:
     error_code: str | None = None
     message: str | None = None
     total_tokens: int | None = None
+    region: str | None = None
 
 
 async def look_at(line: bytes) -> Facts:
@@ -98,6 +100,7 @@ def read_facts(line: bytes) -> Facts:
         error_code=_code(error),
         message=_text(error.message),
         total_tokens=_total(_read(_USAGE, body.usage) or _Usage()),
+        region=_text(response.region),
     )
 
 

@@ -13,6 +13,7 @@ from batchmill.domain.catalog import ENDPOINTS, Catalog
 from batchmill.domain.estimate import Pace
 from batchmill.domain.limits import DAY
 from batchmill.domain.pricing import PriceTable
+from batchmill.domain.regions import ANYWHERE
 from batchmill.ports import BatchStore, Clock
 from batchmill.service.batches import ProgressSource
 from batchmill.service.caller import Caller
@@ -49,24 +50,33 @@ FiguresSource = Callable[[], Mapping[tuple[str, str], UpstreamFigures] | None]
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """An upstream as it is configured: the engine's name for it, and its host and port."""
+    """An upstream as it is configured: the engine's name for it, and its host and port.
+
+    ``is_allowed`` says whether the model's lines may be computed there.
+    """
 
     name: str
     address: str
     weight: float = 1.0
+    region: str | None = None
+    is_allowed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """What answers for a model."""
+    """What answers for a model, and the rule of where its lines may be computed."""
 
     seats: tuple[Seat, ...] = ()
     is_builtin: bool = False
+    compute_regions: tuple[str, ...] = (ANYWHERE,)
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamState:
-    """An upstream as it stands. ``url`` is its host and port, or a number instead of them."""
+    """An upstream as it stands. ``url`` is its host and port, or a number instead of them.
+
+    Where it is not allowed, no line of the model is sent there.
+    """
 
     url: str
     weight: float
@@ -74,6 +84,8 @@ class UpstreamState:
     in_flight: int | None = None
     limit: int | None = None
     faults: int | None = None
+    region: str | None = None
+    is_allowed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +93,8 @@ class ModelState:
     """A model as it stands. ``price`` None: it costs nothing.
 
     ``lines_per_second`` is None where nothing runs, and without an engine;
-    ``unfinished_lines`` are those of planned batches.
+    ``unfinished_lines`` are those of planned batches. A model that is not
+    served has no upstream where its lines may be computed.
     """
 
     name: str
@@ -91,6 +104,14 @@ class ModelState:
     builtin: bool
     lines_per_second: float | None
     unfinished_lines: int
+    compute_regions: tuple[str, ...] = (ANYWHERE,)
+    is_served: bool = True
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether it matters to it where lines are computed, or somebody has said where."""
+        is_open = self.compute_regions == (ANYWHERE,)
+        return not is_open or any(one.region for one in self.upstreams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +152,11 @@ class ModelBoard:
         return self._figures() is not None
 
     async def look(self, caller: Caller) -> Sequence[ModelState]:
-        """Every model that the caller may call, by name."""
+        """Every model that the caller may call, by name; for operators those barred as well."""
         paces, figures = await self._current_paces(), self._figures()
-        names = [name for name in sorted(self._offer.catalog.offers) if may_call(caller, name)]
+        catalog = self._offer.catalog
+        known = {*catalog.offers, *(catalog.barred if caller.is_operator else ())}
+        names = [name for name in sorted(known) if may_call(caller, name)]
         states = [self._state(name, paces.get(name, _IDLE), figures) for name in names]
         return states if caller.is_operator else [_veiled(state) for state in states]
 
@@ -150,7 +173,7 @@ class ModelBoard:
         pace: Pace,
         figures: Mapping[tuple[str, str], UpstreamFigures] | None,
     ) -> ModelState:
-        endpoints = self._offer.catalog.offers[name]
+        endpoints = self._offer.catalog.offers.get(name, frozenset())
         tariff = self._offer.prices.tariff(name, at=self._clock.now(), window=_WINDOW)
         backing = self._offer.backings.get(name, _NOTHING)
         told = figures or {}
@@ -164,6 +187,8 @@ class ModelBoard:
             builtin=backing.is_builtin,
             lines_per_second=None if figures is None else pace.lines_per_second,
             unfinished_lines=pace.lines_ahead,
+            compute_regions=backing.compute_regions,
+            is_served=name not in self._offer.catalog.barred,
         )
 
 
@@ -175,6 +200,8 @@ def _upstream(seat: Seat, figures: UpstreamFigures) -> UpstreamState:
         in_flight=figures.in_flight,
         limit=figures.limit,
         faults=figures.faults,
+        region=seat.region,
+        is_allowed=seat.is_allowed,
     )
 
 

@@ -143,6 +143,7 @@ def name_of(group: Group, by: Dimension) -> tuple[str | None, str | None]:
         Dimension.WORKSPACE: (group.workspace, group.workspace_name),
         Dimension.KEY: (group.key, group.key_name),
         Dimension.BATCH: (group.batch, group.batch),
+        Dimension.REGION: (group.region, group.region),
     }
     return names[by]
 

@@ -27,10 +27,10 @@ from batchmill.ports import (
 )
 from batchmill.store.audit import insert_deed
 from batchmill.store.batch_rows import batch_of, changed_columns, new_row
-from batchmill.store.database import Database
+from batchmill.store.database import BATCHES, Database
 from batchmill.store.file_uses import uses_by_file, uses_statement
 from batchmill.store.files import insert_files
-from batchmill.store.ledger import batch_prices, credit_back, drop_meters, insert_entries
+from batchmill.store.ledger import batch_prices, credit_back, insert_entries, stop_meters
 from batchmill.store.money import MONEY_COLUMNS
 from batchmill.store.paging import beyond, by_creation, page_of, within
 from batchmill.store.search import holds
@@ -61,7 +61,7 @@ class SqlBatches:
         Raises IdempotencyMismatch and TooManyUnfinished.
         """
         async with self._database.write() as connection:
-            await self._database.serialize(connection, batch.account)
+            await self._database.serialize(connection, BATCHES, batch.account)
             if idempotency is not None:
                 made = await _made_by(connection, batch.account, idempotency)
                 if made is not None:
@@ -103,12 +103,23 @@ class SqlBatches:
             rows = (await connection.execute(statement)).mappings().all()
         return uses_by_file(rows)
 
-    async def unfinished(self) -> Sequence[Batch]:
-        """Every batch in a status that is not terminal, of every account, oldest first."""
+    async def unfinished(self, only: Sequence[str] | None = None) -> Sequence[Batch]:
+        """Every batch in a status that is not terminal, of every account, oldest first.
+
+        With ``only``, those of them that have one of these ids.
+        """
         running = select(batches).where(batches.c.status.in_(UNFINISHED))
+        if only is not None:
+            running = running.where(batches.c.id.in_(only))
         async with self._database.read() as connection:
             rows = await connection.execute(with_sums(running, descending=False))
         return [batch_of(row) for row in rows.mappings()]
+
+    async def standing(self) -> Mapping[str, Status]:
+        """The status of every batch that is not at its end, by id, oldest first."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_STANDING)).all()
+        return {batch_id: Status(status) for batch_id, status in rows}
 
     async def move(self, before: Batch, after: Batch, deed: Deed | None = None) -> bool:
         """Store ``after`` if the stored status is still ``before``'s; whether it was."""
@@ -140,7 +151,7 @@ class SqlBatches:
             moved = await _swap(connection, before, after)
             if moved:
                 await insert_files(connection, files)
-                await drop_meters(connection, after.id)
+                await stop_meters(connection, after.id)
                 await insert_entries(connection, entries, after.ended_at)
                 await _announce(connection, after)
         return moved
@@ -200,7 +211,12 @@ def _one_with(column: Column[Any]) -> Select[Any]:
     return with_sums(select(batches).where(*own), descending=False)
 
 
-# Built once: clients poll these, and building them takes longer than running them.
+# Built once: these are asked all the time, and building them takes longer than running them.
+_STANDING = (
+    select(batches.c.id, batches.c.status)
+    .where(batches.c.status.in_(UNFINISHED))
+    .order_by(batches.c.created_at, batches.c.seq)
+)
 _WITH_ID = _one_with(batches.c.id)
 _WITH_KEY = _one_with(batches.c.idempotency_key)
 

@@ -24,7 +24,7 @@ class SqlCaps:
         """Set or replace a cap; the month of its last alert stays."""
         changed = {"limit": str(cap.limit), "alert_percent": cap.alert_percent}
         async with self._database.write() as connection:
-            await self._database.serialize(connection, cap.account)
+            await self._database.serialize(connection, "caps", cap.account)
             found = await connection.execute(update(caps).where(*_is(cap)).values(changed))
             if not found.rowcount:
                 await connection.execute(insert(caps), [{**_names(cap), **changed}])

@@ -10,7 +10,7 @@ from batchmill.domain.account import Deed
 from batchmill.domain.file import File, Purpose
 from batchmill.ports import FileQuery, Kept, Page, Quota, Reservation
 from batchmill.store.audit import insert_deed
-from batchmill.store.database import Database
+from batchmill.store.database import BATCHES, QUOTA, Database
 from batchmill.store.paging import beyond, by_creation, page_of, within
 from batchmill.store.quota import Room, drop_stale, give_back, hold, kept, take
 from batchmill.store.search import fold, holds
@@ -27,7 +27,7 @@ class SqlFiles:
         """Take room, or change how much is taken and until when; raises QuotaReached."""
         # relaxed: a power cut that undoes it also ends the upload that it is for
         async with self._database.relaxed() as connection:
-            await self._database.serialize(connection, reservation.account)
+            await self._database.serialize(connection, QUOTA, reservation.account)
             await hold(connection, reservation, quota, now)
 
     async def release(self, reservation_id: str) -> None:
@@ -43,7 +43,7 @@ class SqlFiles:
     async def add(self, file: File, quota: Quota) -> None:
         """Store the row in the room that was reserved for its id, if any; raises QuotaReached."""
         async with self._database.write() as connection:
-            await self._database.serialize(connection, file.account)
+            await self._database.serialize(connection, QUOTA, file.account)
             await add_within_quota(connection, file, quota)
 
     async def get(self, account: str, file_id: str) -> File | None:
@@ -80,6 +80,8 @@ class SqlFiles:
         The deed is stored where there was a row to delete.
         """
         async with self._database.write() as connection:
+            # else a batch could begin to use the file between the question and the deletion
+            await self._database.serialize(connection, BATCHES, account)
             uses = (
                 select(batches.c.id)
                 .where(batches.c.account == account, _is_used_input(file_id))

@@ -4,11 +4,13 @@ An entry of the ledger is inserted once, in the transaction that closes its
 shard, and never changed. A shard has either meters or entries, never both.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    RowMapping,
     Select,
     Table,
     bindparam,
@@ -19,16 +21,17 @@ from sqlalchemy import (
     literal,
     select,
     union_all,
+    update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batchmill.domain.caps import Cap, Scope
 from batchmill.domain.ledger import Entry
 from batchmill.domain.shards import ShardStatus
-from batchmill.ports import BatchSpent, Milestone, ShardTally
+from batchmill.ports import BatchSpent, Milestone, ShardTally, Standing
 from batchmill.store.database import Database
 from batchmill.store.money import MONEY_COLUMNS, columns_of_prices, money_sums, prices_of
-from batchmill.store.tables import ledger, ledger_items, meters, shards
+from batchmill.store.tables import UNFINISHED, batches, ledger, ledger_items, meters, shards
 from batchmill.store.tokens import columns_of
 
 _HOUR = 3600
@@ -41,10 +44,10 @@ _COUNTED = (
 )
 _COURSE_NAMES = tuple(name for name in Milestone.__slots__ if name != "at")
 _ENTRY_NAMES = (
-    *("batch_id", "model", "account", "workspace", "key_id"),
+    *("batch_id", "model", "region", "account", "workspace", "key_id"),
     *("price_version", "currency"),
 )
-_ITEM_NAMES = ("batch_id", "model", "item")
+_ITEM_NAMES = ("batch_id", "model", "region", "item")
 _COLUMNS = {Scope.ACCOUNT: "account", Scope.WORKSPACE: "workspace", Scope.KEY: "key_id"}
 
 _RUNNING_ATTEMPT = (
@@ -52,6 +55,19 @@ _RUNNING_ATTEMPT = (
     shards.c.position == bindparam("at_position"),
     shards.c.attempt == bindparam("by_attempt"),
     shards.c.status == ShardStatus.RUNNING.value,
+)
+_RUNNING_OF_BATCH = (
+    shards.c.batch_id == bindparam("of_batch"),
+    shards.c.status == ShardStatus.RUNNING.value,
+)
+# A worker that comes too late, however long it slept, finds nothing to tally or to close.
+_STOP_RUNNING = update(shards).where(*_RUNNING_OF_BATCH).values(status=ShardStatus.WAITING.value)
+# Before that, in the order in which tallies lock them: so that nobody waits in a circle.
+_LOCK_RUNNING = (
+    select(shards.c.position)
+    .where(*_RUNNING_OF_BATCH)
+    .order_by(shards.c.position)
+    .with_for_update()
 )
 _FORGET_METERS = delete(meters).where(
     meters.c.batch_id == bindparam("of_batch"),
@@ -74,16 +90,33 @@ class SqlLedger:
 
     async def of_batch(self, batch_id: str) -> BatchSpent:
         """What a batch has cost: its closed shards together, its open ones by index."""
-        closed = select(*money_sums(ledger)).where(ledger.c.batch_id == batch_id)
-        running = (
-            select(meters.c.position, *money_sums(meters))
-            .where(meters.c.batch_id == batch_id)
-            .group_by(meters.c.position)
-        )
+        return (await self.standing([batch_id])).batches[batch_id]
+
+    async def standing(
+        self, batch_ids: Sequence[str], caps: Sequence[Cap] = (), since: float | None = None
+    ) -> Standing:
+        """What batches cost, and what batches at their end did under ``caps``; of one instant.
+
+        It is one statement, since shards move from the meters to the ledger meanwhile.
+        """
+        hour = None if since is None else int(since // _HOUR)
+        parts = [*_batch_sums(batch_ids, hour), *_cap_sums(caps, hour)]
         async with self._database.read() as connection:
-            _, price = prices_of((await connection.execute(closed)).mappings().one())
-            rows = (await connection.execute(running)).mappings().all()
-        return BatchSpent(price, {row["position"]: prices_of(row)[1] for row in rows})
+            rows = (await connection.execute(union_all(*parts))).mappings().all() if parts else ()
+        sums: dict[str, list[tuple[RowMapping, int]]] = defaultdict(list)
+        for row in rows:
+            sums[row["kind"]].append((row, prices_of(row)[1]))
+        closed, recent = ({row["name"]: price for row, price in sums[kind]} for kind in "cr")
+        running: dict[str, dict[int, int]] = defaultdict(dict)
+        for row, price in sums["o"]:
+            running[row["name"]][row["place"]] = price
+        return Standing(
+            {
+                one: BatchSpent(closed.get(one, 0), running[one], recent.get(one, 0))
+                for one in batch_ids
+            },
+            tuple(price for _, price in sorted(sums["e"], key=lambda pair: pair[0]["place"])),
+        )
 
     async def course(self, batch_id: str) -> Sequence[Milestone]:
         """A milestone for each closed shard, and each open one that has settled lines; by time."""
@@ -95,15 +128,47 @@ class SqlLedger:
 
     async def spent(self, cap: Cap, since: float) -> int:
         """Units charged under a cap since a full hour, by closed shards alone."""
-        conditions: list[ColumnElement[bool]] = [
-            ledger.c.account == cap.account,
-            ledger.c[_COLUMNS[cap.scope]] == cap.scope_id,
-            ledger.c.currency == cap.currency,
-            ledger.c.hour >= int(since // _HOUR),
-        ]
+        conditions = (*_under(cap), ledger.c.hour >= int(since // _HOUR))
         async with self._database.read() as connection:
             summed = await connection.execute(select(*money_sums(ledger)).where(*conditions))
             return prices_of(summed.mappings().one())[1]
+
+
+def _batch_sums(batch_ids: Sequence[str], hour: int | None) -> Iterator[Select[Any]]:
+    """Closed and open shards of batches, and their closed ones since ``hour``."""
+    if not batch_ids:
+        return
+    ids = ledger.c.batch_id.in_(batch_ids)
+    yield _sums("c", ledger.c.batch_id, literal(0), ledger).where(ids).group_by(ledger.c.batch_id)
+    if hour is not None:
+        recent = _sums("r", ledger.c.batch_id, literal(0), ledger)
+        yield recent.where(ids, ledger.c.hour >= hour).group_by(ledger.c.batch_id)
+    running = _sums("o", meters.c.batch_id, meters.c.position, meters)
+    mine = meters.c.batch_id.in_(batch_ids)
+    yield running.where(mine).group_by(meters.c.batch_id, meters.c.position)
+
+
+def _cap_sums(caps: Sequence[Cap], hour: int | None) -> Iterator[Select[Any]]:
+    """What batches at their end cost under each cap since ``hour``, in the caps' order."""
+    running = select(batches.c.id).where(batches.c.status.in_(UNFINISHED))
+    for place, cap in enumerate(caps):
+        ended = [*_under(cap), ledger.c.batch_id.not_in(running)]
+        if hour is not None:
+            ended.append(ledger.c.hour >= hour)
+        yield _sums("e", literal(""), literal(place), ledger).where(*ended)
+
+
+def _sums(kind: str, name: Any, place: Any, table: Table) -> Select[Any]:
+    head = (literal(kind).label("kind"), name.label("name"), place.label("place"))
+    return select(*head, *money_sums(table))
+
+
+def _under(cap: Cap) -> list[ColumnElement[bool]]:
+    return [
+        ledger.c.account == cap.account,
+        ledger.c[_COLUMNS[cap.scope]] == cap.scope_id,
+        ledger.c.currency == cap.currency,
+    ]
 
 
 async def insert_entries(connection: AsyncConnection, entries: Sequence[Entry], at: float) -> None:
@@ -130,14 +195,25 @@ async def put_meters(connection: AsyncConnection, tallies: Iterable[ShardTally])
         await connection.execute(_PUT_METERS, rows)
 
 
-async def drop_meters(
-    connection: AsyncConnection, batch_id: str, position: int | None = None
-) -> None:
-    """Delete the meters of a shard, or of a whole batch, in the caller's transaction."""
-    conditions = [meters.c.batch_id == batch_id]
-    if position is not None:
-        conditions.append(meters.c.position == position)
-    await connection.execute(delete(meters).where(*conditions))
+async def drop_meters(connection: AsyncConnection, batch_id: str, position: int) -> None:
+    """Delete the meters of a shard in the caller's transaction, which closes it."""
+    own = (meters.c.batch_id == batch_id, meters.c.position == position)
+    await connection.execute(delete(meters).where(*own))
+
+
+async def stop_running(connection: AsyncConnection, batch_id: str) -> None:
+    """Set a batch's running shards back to waiting, in the caller's transaction."""
+    await connection.execute(_LOCK_RUNNING, {"of_batch": batch_id})
+    await connection.execute(_STOP_RUNNING, {"of_batch": batch_id})
+
+
+async def stop_meters(connection: AsyncConnection, batch_id: str) -> None:
+    """Delete the meters of a batch in the caller's transaction, which ends it.
+
+    No shard of it runs any more: none is tallied or closed from then on.
+    """
+    await stop_running(connection, batch_id)
+    await connection.execute(delete(meters).where(meters.c.batch_id == batch_id))
 
 
 async def credit_back(connection: AsyncConnection, batch_id: str, at: float) -> None:
@@ -145,7 +221,7 @@ async def credit_back(connection: AsyncConnection, batch_id: str, at: float) -> 
 
     Entries are never changed; those at the position ``CREDIT`` bring their sums to zero.
     """
-    await drop_meters(connection, batch_id)
+    await stop_meters(connection, batch_id)
     when: dict[str, ColumnElement[Any]] = {
         "at": literal(at),
         "hour": literal(int(at // _HOUR)),
@@ -212,6 +288,7 @@ def _row_of(entry: Entry, at: float) -> dict[str, Any]:
         "batch_id": entry.batch_id,
         "position": entry.shard,
         "model": entry.model,
+        "region": entry.region,
         "account": entry.payer.account,
         "workspace": entry.payer.workspace,
         "key_id": entry.payer.key,
@@ -235,6 +312,7 @@ def _item_rows(entry: Entry) -> Iterator[dict[str, Any]]:
             "batch_id": entry.batch_id,
             "position": entry.shard,
             "model": entry.model,
+            "region": entry.region,
             "item": charge.item.value,
             "tokens": charge.tokens,
             **columns_of_prices(charge.list_price, charge.price),

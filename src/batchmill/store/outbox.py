@@ -70,8 +70,11 @@ async def give_up_where(
     connection: AsyncConnection, condition: ColumnElement[bool], now: float
 ) -> int:
     """Give up what is pending and meets the condition; how many."""
-    pending = update(deliveries).where(_IS_PENDING, condition)
-    return (await connection.execute(pending.values(next_at=None, given_up_at=now))).rowcount
+    pending = select(deliveries.c.seq).where(_IS_PENDING, condition).order_by(deliveries.c.seq)
+    # locked in one order, so that two who give up the same do not wait in a circle
+    await connection.execute(pending.with_for_update())
+    giving_up = update(deliveries).where(_IS_PENDING, condition)
+    return (await connection.execute(giving_up.values(next_at=None, given_up_at=now))).rowcount
 
 
 def is_hopeless(created_before: float) -> ColumnElement[bool]:

@@ -18,6 +18,7 @@ class SqlPrices:
         if await self.get(version) is not None:
             return
         async with self._database.write() as connection:
+            await self._database.serialize(connection, "prices", version)
             # Another process may have kept it meanwhile.
             if await _text_of(connection, version) is None:
                 row = {"id": version, "text": text, "created_at": now}

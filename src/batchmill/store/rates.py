@@ -32,7 +32,7 @@ class SqlRates:
         """Count a request if it may pass, and rule. A power cut may undo it."""
         own = (rate_events.c.account == account, rate_events.c.rule == rule.value)
         async with self._database.relaxed() as connection:
-            await self._database.serialize(connection, account)
+            await self._database.serialize(connection, "rate", account, rule.value)
             seen = await _see(connection, own)
             if seen.newest is not None and seen.newest > now + max(rate.seconds, _AHEAD_SECONDS):
                 await connection.execute(delete(rate_events).where(*own, rate_events.c.at > now))

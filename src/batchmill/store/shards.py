@@ -6,17 +6,18 @@ changes nothing.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, insert, literal, select, update
+from sqlalchemy import Integer, RowMapping, bindparam, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from batchmill.domain.shards import Shard, ShardStatus
-from batchmill.ports import ShardTally
+from batchmill.ports import ShardSum, ShardTally
 from batchmill.store.database import Database
-from batchmill.store.ledger import drop_meters, insert_entries, put_meters
+from batchmill.store.ledger import drop_meters, insert_entries, put_meters, stop_running
 from batchmill.store.tables import shards
 from batchmill.store.tokens import columns_of
 
@@ -32,8 +33,55 @@ _OF_ATTEMPT = (
 )
 _TALLY = update(shards).where(*_OF_ATTEMPT, shards.c.status == RUNNING)
 # Written out, and not a parameter, so that the index of running shards serves.
-_RUNNING = select(shards.c.batch_id, shards.c.position, shards.c.attempt).where(
-    shards.c.status == literal(RUNNING, literal_execute=True)
+_IS_RUNNING = shards.c.status == literal(RUNNING, literal_execute=True)
+_RUNNING = select(shards.c.batch_id, shards.c.position, shards.c.attempt).where(_IS_RUNNING)
+_SETTLED = (
+    select(shards.c.batch_id, func.sum(shards.c.completed + shards.c.failed))
+    .where(_IS_RUNNING)
+    .group_by(shards.c.batch_id)
+)
+_UNDONE = (
+    select(shards)
+    .where(
+        shards.c.batch_id == bindparam("of_batch"),
+        shards.c.position >= bindparam("from_position"),
+        shards.c.status != DONE,
+    )
+    .order_by(shards.c.position)
+    .limit(bindparam("most", type_=Integer))
+)
+_SUMS = (
+    select(
+        shards.c.models,
+        shards.c.status,
+        func.count().label("shards"),
+        func.sum(shards.c.lines).label("lines"),
+        func.sum(shards.c.byte_end - shards.c.byte_start).label("bytes"),
+        func.max(shards.c.attempt).label("attempts"),
+    )
+    .where(shards.c.batch_id == bindparam("of_batch"))
+    .group_by(shards.c.models, shards.c.status)
+)
+_UNCLAIMED = (
+    shards.c.batch_id == bindparam("of_batch"),
+    shards.c.position.in_(bindparam("positions", expanding=True)),
+    shards.c.attempt == bindparam("by_attempt"),
+    shards.c.status != DONE,
+)
+_LOCK = (
+    select(shards.c.position)
+    .where(
+        shards.c.batch_id == bindparam("of_batch"),
+        shards.c.position.in_(bindparam("positions", expanding=True)),
+    )
+    .order_by(shards.c.position)
+    .with_for_update()
+)
+_CLAIM = (
+    update(shards)
+    .where(*_UNCLAIMED)
+    .values(status=RUNNING, attempt=bindparam("next_attempt"))
+    .returning(shards)
 )
 _CLOSED = select(shards.c.position).where(*_OF_ATTEMPT, shards.c.status == DONE)
 
@@ -50,6 +98,26 @@ class SqlShards:
         async with self._database.read() as connection:
             return [_shard_of(row) for row in (await connection.execute(planned)).mappings()]
 
+    async def undone(self, batch_id: str, start: int, limit: int) -> Sequence[Shard]:
+        """The next ``limit`` shards of a batch that are not done, from index ``start`` on."""
+        wanted = {"of_batch": batch_id, "from_position": start, "most": limit}
+        async with self._database.read() as connection:
+            return [
+                _shard_of(row) for row in (await connection.execute(_UNDONE, wanted)).mappings()
+            ]
+
+    async def sums(self, batch_id: str) -> Sequence[ShardSum]:
+        """What the shards of a batch come to, by models and status."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_SUMS, {"of_batch": batch_id})).mappings().all()
+        return [_sum_of(row) for row in rows]
+
+    async def settled(self) -> Mapping[str, int]:
+        """How many lines of running shards are settled, by batch; as last tallied."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_SETTLED)).all()
+        return {batch_id: int(lines) for batch_id, lines in rows}
+
     async def claim(self, wanted: Sequence[Shard]) -> Sequence[Shard]:
         """Set shards running, each with its next attempt; those, in the order asked.
 
@@ -58,8 +126,10 @@ class SqlShards:
         """
         claimed: dict[tuple[str, int], Shard] = {}
         async with self._database.write() as connection:
-            for statement in _claims(wanted):
-                for row in (await connection.execute(statement)).mappings():
+            for some in _in_order(wanted):
+                await self._database.lock(connection, _LOCK, some)
+            for values in _claims(wanted):
+                for row in (await connection.execute(_CLAIM, values)).mappings():
                     claimed[row["batch_id"], row["position"]] = _shard_of(row)
         keys = dict.fromkeys((shard.batch_id, shard.index) for shard in wanted)
         return [claimed[key] for key in keys if key in claimed]
@@ -67,9 +137,11 @@ class SqlShards:
     async def tally(self, tallies: Sequence[ShardTally]) -> None:
         """Write progress of running shards; a tally of another attempt changes nothing."""
         if tallies:
+            # in the order in which everyone locks them, so that nobody waits in a circle
+            in_order = sorted(tallies, key=lambda tally: (tally.batch_id, tally.index))
             async with self._database.write() as connection:
-                await connection.execute(_TALLY, [_values_of(tally) for tally in tallies])
-                await put_meters(connection, tallies)
+                await connection.execute(_TALLY, [_values_of(tally) for tally in in_order])
+                await put_meters(connection, in_order)
 
     async def close(self, tally: ShardTally) -> bool:
         """Set the shard done with these sums, and write its entries into the ledger.
@@ -90,12 +162,17 @@ class SqlShards:
         kept = {(shard.batch_id, shard.index, shard.attempt) for shard in held}
         async with self._database.write() as connection:
             running = (await connection.execute(_RUNNING)).all()
-            stray = [tuple(key) for key in running if tuple(key) not in kept]
+            stray = sorted(tuple(key) for key in running if tuple(key) not in kept)
             if stray:
                 names = ("of_batch", "at_position", "by_attempt")
                 rows = [dict(zip(names, key, strict=True)) for key in stray]
                 await connection.execute(_TALLY.values(status=WAITING), rows)
             return len(stray)
+
+    async def fence(self, batch_id: str) -> None:
+        """Set a batch's running shards back to waiting: which are done can change no more."""
+        async with self._database.write() as connection:
+            await stop_running(connection, batch_id)
 
 
 async def insert_shards(connection: AsyncConnection, planned: Sequence[Shard]) -> None:
@@ -104,25 +181,28 @@ async def insert_shards(connection: AsyncConnection, planned: Sequence[Shard]) -
         await connection.execute(insert(shards), [_row_of(shard) for shard in planned])
 
 
-def _claims(wanted: Sequence[Shard]) -> Iterator[ReturningUpdate[Any]]:
+def _in_order(wanted: Sequence[Shard]) -> Iterator[dict[str, Any]]:
+    """The shards in the order in which everyone locks them, as parameters of ``_LOCK``."""
+    keys = sorted({(shard.batch_id, shard.index) for shard in wanted})
+    for batch_id, own in groupby(keys, key=itemgetter(0)):
+        positions = [position for _, position in own]
+        for start in range(0, len(positions), _POSITIONS_PER_CLAIM):
+            some = positions[start : start + _POSITIONS_PER_CLAIM]
+            yield {"of_batch": batch_id, "positions": some}
+
+
+def _claims(wanted: Sequence[Shard]) -> Iterator[dict[str, Any]]:
     positions: dict[tuple[str, int], list[int]] = defaultdict(list)
     for shard in wanted:
         positions[shard.batch_id, shard.attempt].append(shard.index)
     for (batch_id, attempt), all_positions in positions.items():
         for start in range(0, len(all_positions), _POSITIONS_PER_CLAIM):
-            some = all_positions[start : start + _POSITIONS_PER_CLAIM]
-            yield _claim(batch_id, attempt, some)
-
-
-def _claim(batch_id: str, attempt: int, positions: Sequence[int]) -> ReturningUpdate[Any]:
-    unclaimed = (
-        shards.c.batch_id == batch_id,
-        shards.c.position.in_(positions),
-        shards.c.attempt == attempt,
-        shards.c.status != DONE,
-    )
-    claimed = {"status": RUNNING, "attempt": attempt + 1}
-    return update(shards).where(*unclaimed).values(claimed).returning(shards)
+            yield {
+                "of_batch": batch_id,
+                "by_attempt": attempt,
+                "next_attempt": attempt + 1,
+                "positions": all_positions[start : start + _POSITIONS_PER_CLAIM],
+            }
 
 
 def _values_of(tally: ShardTally) -> dict[str, Any]:
@@ -150,6 +230,17 @@ def _shard_of(row: RowMapping) -> Shard:
         attempt=row["attempt"],
         completed=row["completed"],
         failed=row["failed"],
+    )
+
+
+def _sum_of(row: RowMapping) -> ShardSum:
+    return ShardSum(
+        models=tuple(json.loads(row["models"])),
+        status=ShardStatus(row["status"]),
+        shards=row["shards"],
+        lines=int(row["lines"]),
+        bytes=int(row["bytes"]),
+        attempts=row["attempts"],
     )
 
 

@@ -5,16 +5,22 @@ finds out half-way that another process wrote meanwhile. Readers take no lock.
 """
 
 import asyncio
+import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Select, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from batchmill.domain.errors import StorageFull
+from batchmill.store.seat import OnlySeat
 
 # How long a writer waits for those of other processes before it gives up.
 _BUSY_SECONDS = 60
@@ -34,18 +40,25 @@ _PRAGMAS = (
 # The second is a write that the file system cut short for another reason than
 # ENOSPC (a quota, a file-size limit), the third is no room for the shared index.
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
+_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class SqliteBackend:
     """A database in the file at ``path``, which is made when it is not there."""
 
+    reading: Mapping[str, Any] = {}
+    writing: Mapping[str, Any] = {"writes": True}
+
     def __init__(self, path: Path) -> None:
-        self._path = path.absolute()
+        self.path = path.absolute()
+        # Writers of this process queue here, first come first served; without it
+        # each would poll the database's lock and some could starve.
+        self._turn = asyncio.Lock()
 
     def connect(self, *, durable: bool = True) -> AsyncEngine:
         """An engine that opens connections as they are needed; a relaxed one needs but one."""
         engine = create_async_engine(
-            URL.create("sqlite+aiosqlite", database=str(self._path)),
+            URL.create("sqlite+aiosqlite", database=str(self.path)),
             hide_parameters=True,  # rows hold what clients wrote; errors end up in logs
             pool_size=_CONNECTIONS if durable else 1,
             max_overflow=0,
@@ -57,11 +70,15 @@ class SqliteBackend:
         event.listen(engine.sync_engine, "begin", _begin)
         return engine
 
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """One writer of this process at a time."""
+        return self._turn
+
     @asynccontextmanager
     async def opening(self) -> AsyncIterator[None]:
         """Hold a lock file beside the database, for the change to WAL does not wait."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
             yield
@@ -75,12 +92,33 @@ class SqliteBackend:
             if mode != "wal":
                 await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
-    async def serialize(self, connection: AsyncConnection, account: str) -> None:
+    async def serialize(self, connection: AsyncConnection, *names: str) -> None:
         """Nothing to do: there is one writer at a time."""
 
-    def is_full(self, error: BaseException) -> bool:
-        """Whether SQLite could write no more."""
-        return getattr(error, "sqlite_errorcode", None) in _FULL
+    def seat(self) -> OnlySeat:
+        """The lock of the data folder has been taken before."""
+        return OnlySeat()
+
+    async def ring(self, connection: AsyncConnection) -> None:
+        """Nobody listens: one machine has a pipe for that."""
+
+    async def listen(self, on_ring: Callable[[], None]) -> None:  # noqa: ARG002
+        """Nobody rings."""
+        await asyncio.Event().wait()
+
+    async def lock(
+        self, connection: AsyncConnection, rows: Select[Any], values: Mapping[str, Any]
+    ) -> None:
+        """Nothing to do: there is one writer at a time."""
+
+    def explain(self, error: BaseException) -> StorageFull | None:
+        """A full disk, if that is what ``error`` means."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        is_full = getattr(cause, "sqlite_errorcode", None) in _FULL
+        if is_full or (isinstance(cause, OSError) and cause.errno in _FULL_DISK):
+            message = "The disk is full, the database took no more; make room in the data folder."
+            return StorageFull(message)
+        return None
 
 
 def _set_up(connection: DBAPIConnection, _record: object) -> None:

@@ -83,12 +83,20 @@ def _money(*, nullable: bool = False) -> list[Column[Any]]:
     return [_number(name, nullable=nullable) for name in _MONEY]
 
 
-def _metered() -> list[Column[Any]]:
-    """What a shard's lines of one model used, for whom, and when."""
+def _entry() -> list[Column[Any]]:
+    """Which lines a row of the ledger is about."""
     return [
         Column("batch_id", Words, ForeignKey("batches.id"), primary_key=True),
         Column("position", Integer, primary_key=True, autoincrement=False),
         Column("model", Words, primary_key=True),
+        Column("region", Words, primary_key=True, server_default=""),
+    ]
+
+
+def _metered() -> list[Column[Any]]:
+    """What a shard's lines of one model and region used, for whom, and when."""
+    return [
+        *_entry(),
         _words("account"),
         _words("workspace"),
         _words("key_id", nullable=True),
@@ -340,9 +348,7 @@ ledger = Table(
 ledger_items = Table(
     "ledger_items",
     metadata,
-    Column("batch_id", Words, ForeignKey("batches.id"), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("model", Words, primary_key=True),
+    *_entry(),
     Column("item", Words, primary_key=True),
     _number("tokens"),
     *_money(),

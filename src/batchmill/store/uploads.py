@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batchmill.domain.file import File, Purpose, Upload, UploadPart, UploadStatus
 from batchmill.ports import Quota
-from batchmill.store.database import Database
+from batchmill.store.database import QUOTA, Database
 from batchmill.store.files import add_within_quota
 from batchmill.store.quota import Room, take
 from batchmill.store.tables import upload_parts, uploads
@@ -24,7 +24,7 @@ class SqlUploads:
         """Store a new upload, which takes the room of its declared size; raises QuotaReached."""
         room = Room(upload.id, upload.account, upload.bytes)
         async with self._database.write() as connection:
-            await self._database.serialize(connection, upload.account)
+            await self._database.serialize(connection, QUOTA, upload.account)
             await take(connection, room, quota, now=upload.created_at)
             await connection.execute(insert(uploads), [_row_of(upload)])
 
@@ -37,7 +37,8 @@ class SqlUploads:
 
     async def add_part(self, part: UploadPart) -> bool:
         """Store a part if the upload is still pending; whether it was."""
-        pending = select(uploads.c.id).where(*_pending(part.upload_id)).with_for_update()
+        # locked against the end of the upload, not against its other parts
+        pending = select(uploads.c.id).where(*_pending(part.upload_id)).with_for_update(read=True)
         async with self._database.write() as connection:
             if (await connection.execute(pending)).one_or_none() is None:
                 return False
@@ -54,7 +55,7 @@ class SqlUploads:
     async def complete(self, upload: Upload, file: File, quota: Quota) -> bool:
         """Store the file and close the upload, if it was still pending; raises QuotaReached."""
         async with self._database.write() as connection:
-            await self._database.serialize(connection, file.account)
+            await self._database.serialize(connection, QUOTA, file.account)
             was_pending = await _close(connection, upload)
             if was_pending:
                 await add_within_quota(connection, file, quota)

@@ -117,6 +117,7 @@ def _group(row: RowMapping, query: UsageQuery) -> Group:
         key=row.get("key_id") or None,
         key_name=row.get("key_name"),
         batch=row.get("batch_id"),
+        region=row.get("region") or None,
     )
 
 

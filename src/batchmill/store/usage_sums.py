@@ -37,13 +37,14 @@ COLUMN_OF = {
     Dimension.WORKSPACE: "workspace",
     Dimension.KEY: "key_id",
     Dimension.BATCH: "batch_id",
+    Dimension.REGION: "region",
 }
 
 _COUNTS = (
     *("calls", "failures", "rejections", "millis"),
     *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
 )
-_ENTRY = ("batch_id", "position", "model")
+_ENTRY = ("batch_id", "position", "model", "region")
 
 
 def usage_sums(query: UsageQuery) -> Select[Any]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import RowMapping, case, delete, func, insert, select, update
@@ -42,7 +43,7 @@ class SqlWebhooks:
         own = webhook_endpoints.c.account == endpoint.account
         counting = select(func.count()).select_from(webhook_endpoints).where(own)
         async with self._database.write() as connection:
-            await self._database.serialize(connection, endpoint.account)
+            await self._database.serialize(connection, "webhooks", endpoint.account)
             if (await connection.execute(counting)).scalar_one() >= most:
                 raise TooManyEndpoints(endpoint.account)
             await connection.execute(insert(webhook_endpoints), [_row_of(endpoint)])
@@ -99,8 +100,12 @@ class SqlWebhooks:
         return was_there
 
     async def enqueue(self, delivery: Delivery) -> None:
-        """Add one delivery to the outbox."""
+        """Add one delivery to the outbox; it is given up where its endpoint is gone."""
+        own = webhook_endpoints.c.id == delivery.endpoint_id
+        kept = select(webhook_endpoints.c.id).where(own).with_for_update(read=True, key_share=True)
         async with self._database.write() as connection:
+            if delivery.endpoint_id is not None and not (await connection.execute(kept)).first():
+                delivery = replace(delivery, next_at=None, given_up_at=delivery.created_at)
             await outbox.insert_new(connection, [delivery])
 
     async def due(self, now: float, limit: int) -> Sequence[Due]:
@@ -119,9 +124,10 @@ class SqlWebhooks:
     async def settle(self, delivery: Delivery, tried: Tried) -> None:
         """Store what became of a try, and the state of the circuit breaker after it."""
         async with self._database.write() as connection:
-            await outbox.settle(connection, delivery)
+            # the endpoint first, as whoever deletes it does
             if delivery.endpoint_id is not None:
                 await _set_breaker(connection, delivery.endpoint_id, tried)
+            await outbox.settle(connection, delivery)
 
     async def give_up(self, created_before: float, now: float) -> int:
         """Give up what is older; how many. What was never tried is, if its receiver fails."""
@@ -164,7 +170,9 @@ class SqlWebhooks:
 
 async def _of(connection: AsyncConnection, account: str) -> tuple[WebhookEndpoint, ...]:
     chosen = select(webhook_endpoints).where(webhook_endpoints.c.account == account)
-    rows = await connection.execute(chosen.order_by(webhook_endpoints.c.seq))
+    # Kept from being deleted until what is due to them is there to be given up.
+    kept = chosen.order_by(webhook_endpoints.c.seq).with_for_update(read=True, key_share=True)
+    rows = await connection.execute(kept)
     return tuple(endpoint_of(row) for row in rows.mappings())
 
 
@@ -177,7 +185,7 @@ async def _with_ids(connection: AsyncConnection, ids: set[str]) -> dict[str, Web
 
 async def _set_breaker(connection: AsyncConnection, endpoint_id: str, tried: Tried) -> None:
     own = webhook_endpoints.c.id == endpoint_id
-    chosen = select(webhook_endpoints).where(own).with_for_update()
+    chosen = select(webhook_endpoints).where(own).with_for_update(key_share=True)
     row = (await connection.execute(chosen)).mappings().one_or_none()
     if row is not None:
         before = endpoint_of(row)

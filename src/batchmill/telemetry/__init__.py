@@ -5,6 +5,7 @@ Neither ever holds content. Nothing here is global but the process's log.
 
 from batchmill.telemetry.exposition import (
     CONTENT_TYPE,
+    label_exposition,
     merge_expositions,
     read_snapshot,
     render,
@@ -40,6 +41,7 @@ __all__ = [
     "engine_metrics",
     "get_logger",
     "http_metrics",
+    "label_exposition",
     "merge_expositions",
     "read_snapshot",
     "render",

@@ -37,13 +37,40 @@ def read_snapshot(path: Path) -> bytes:
         return b""
 
 
-def merge_expositions(texts: Iterable[bytes]) -> bytes:
-    """One exposition of several. Where two tell of the same metric, the earlier text counts."""
+def merge_expositions(texts: Iterable[bytes], labelled: Iterable[bytes] = ()) -> bytes:
+    """One exposition of several. Where two tell of the same metric, the earlier text counts.
+
+    What the ``labelled`` texts tell is added to what the others do: their
+    samples differ by a label from all the rest.
+    """
     families: dict[bytes, bytes] = {}
     for text in texts:
         for family in _families(text):
             families.setdefault(_name(family), family)
+    for text in labelled:
+        for family in _families(text):
+            name = _name(family)
+            known = families.get(name)
+            families[name] = family if known is None else known + _samples(family)
     return b"".join(families.values())
+
+
+def label_exposition(text: bytes, label: str, value: str) -> bytes:
+    """The same exposition, each sample with one more label."""
+    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    added = f'{label}="{escaped}"'.encode()
+    lines = (_labelled(line, added) for line in text.splitlines(keepends=True))
+    return b"".join(lines)
+
+
+def _labelled(line: bytes, added: bytes) -> bytes:
+    if line.startswith(b"#") or not line.strip():
+        return line
+    name, space, rest = line.partition(b" ")
+    bare, brace, _ = name.partition(b"{")
+    if brace:
+        return bare + b"{" + added + b"," + line[len(bare) + 1 :]
+    return name + b"{" + added + b"}" + space + rest
 
 
 def _families(text: bytes) -> Iterable[bytes]:
@@ -54,3 +81,8 @@ def _families(text: bytes) -> Iterable[bytes]:
 
 def _name(family: bytes) -> bytes:
     return family.split(b" ", maxsplit=3)[2]
+
+
+def _samples(family: bytes) -> bytes:
+    lines = family.splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.startswith(b"#"))

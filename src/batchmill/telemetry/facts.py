@@ -36,11 +36,25 @@ class Fact(StrEnum):
     NOTICE_FAILED = "notice_failed"  # debug: a webhook's try, which is repeated
     NOTICE_GIVEN_UP = "notice_given_up"
     NOTICES_GIVEN_UP = "notices_given_up"
+    LEADERSHIP_AWAITED = "leadership_awaited"  # another engine leads: this one stands by
+    LEADERSHIP_TAKEN = "leadership_taken"
+    LEADERSHIP_INTERRUPTED = "leadership_interrupted"  # the connection that held it broke
+    LEADERSHIP_LOST = "leadership_lost"  # another engine has taken over
+    BELL_FAILED = "bell_failed"  # the engine is not woken: it looks unasked a little later
+    SCHEMA_NEWER = "schema_newer"  # a newer release has migrated the database; this one goes on
     ENGINE_STARTED = "engine_started"
     ENGINE_STOPPED = "engine_stopped"
     SHARD_STARTED = "shard_started"  # debug
     SHARD_CLOSED = "shard_closed"  # debug
     SHARD_LOST = "shard_lost"
+    WORKER_LOST = "worker_lost"  # its process or its machine is gone; others go on with its shards
+    WORKER_BROKE = "worker_broke"  # it could not open what it needs; it tries again
+    WORKER_NOT_KILLED = "worker_not_killed"  # its machine cannot be reached
+    DISPATCHER_BROKE = "dispatcher_broke"  # it begins anew
+    WORKER_FENCED = "worker_fenced"  # silent for too long; others go on with its shards
+    LEASE_LAPSED = (
+        "lease_lapsed"  # a worker was not heard by the dispatcher: it gives its shards up
+    )
     SPENDING_ALERT = "spending_alert"  # the threshold of a monthly limit is passed
     STEP_FAILED = "step_failed"  # a batch's next step failed; it is tried again
     DISPATCH_FAILED = "dispatch_failed"  # the store did not answer; it is asked again
@@ -48,12 +62,15 @@ class Fact(StrEnum):
     SLOT_BROKE = "slot_broke"
     JOURNAL_BROKE = "journal_broke"
     LINE_RETRIED = "line_retried"  # debug
+    MODEL_BARRED = "model_barred"  # no upstream is where its lines may be computed
     UPSTREAM_PAUSED = "upstream_paused"
     UPSTREAM_RESUMED = "upstream_resumed"
     MODEL_LOADED = "model_loaded"
     TOKENIZER_FAILED = "tokenizer_failed"  # tokens are estimated by bytes instead
     STORAGE_FULL = "storage_full"
     STORAGE_FREED = "storage_freed"
+    STORAGE_AWAY = "storage_away"  # results wait for the bucket; it is tried again
+    STORAGE_BACK = "storage_back"
     LIBRARY_SAID = "library_said"  # a line of a library's own log
     UNNAMED = "unnamed"  # someone logged an event that is not listed here
 
@@ -73,6 +90,7 @@ FIELDS = frozenset(
         "deadline",
         "delivery_id",
         "endpoint",
+        "epoch",
         "errno",
         "errors",
         "exit_code",
@@ -99,6 +117,7 @@ FIELDS = frozenset(
         "request_id",
         "resent",
         "restarts",
+        "revision",
         "route",
         "scope",
         "seconds",
@@ -114,5 +133,6 @@ FIELDS = frozenset(
         "version",
         "wait",
         "window",
+        "worker",
     }
 )

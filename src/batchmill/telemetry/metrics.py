@@ -222,7 +222,9 @@ def _journal(make: _Maker) -> JournalMetrics:
         sync_seconds=make.histogram(
             "journal_sync_seconds", "Time to write and sync a group of results", _SYNC_BUCKETS
         ),
-        storage_full=make.gauge("storage_full", "Whether results wait for room on the disk"),
+        storage_full=make.gauge(
+            "storage_full", "Whether results wait for room on the disk, or for the bucket"
+        ),
         storage_free_bytes=make.gauge("storage_free_bytes", "Room on the data folder's disk"),
     )
 

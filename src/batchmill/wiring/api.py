@@ -1,6 +1,9 @@
 """The application, made from settings: services over the parts, and the doors in front of them."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from fastapi import FastAPI
@@ -15,7 +18,7 @@ from batchmill.config import Settings
 from batchmill.door.bodies import Patience
 from batchmill.service.accounting import make_accounting
 from batchmill.service.administration import make_administration
-from batchmill.service.batches import Batches, ProgressSource, Rules
+from batchmill.service.batches import Batches, Rules
 from batchmill.service.course import Course
 from batchmill.service.error_groups import ErrorGroups
 from batchmill.service.estimates import Estimates
@@ -30,24 +33,64 @@ from batchmill.service.services import Services
 from batchmill.service.throttle import Throttle
 from batchmill.service.uploads import Uploads
 from batchmill.service.webhooks import Webhooks
-from batchmill.telemetry import HttpMetrics, http_metrics, merge_expositions, read_snapshot, render
+from batchmill.telemetry import HttpMetrics, http_metrics, merge_expositions, render
 from batchmill.upstream.tokenizer import Tokenizer
 from batchmill.webhooks import Sender
-from batchmill.wiring.console import add_console
-from batchmill.wiring.parts import Parts, Paths
-from batchmill.wiring.signs import ProgressFile, is_alive
-from batchmill.wiring.upstream_signs import UpstreamFile, backings_of
+from batchmill.wiring.console import add_console, shared_secret
+from batchmill.wiring.parts import Parts
+from batchmill.wiring.ringing import Ringer
+from batchmill.wiring.sight import Sight, sight_of
+from batchmill.wiring.upstream_signs import backings_of
 from batchmill.wiring.upstreams import UpstreamCounter
 
 
-def make_app(settings: Settings, parts: Parts, wake: Callable[[], None]) -> FastAPI:
+@asynccontextmanager
+async def open_app(
+    settings: Settings, parts: Parts, wake: Callable[[], None]
+) -> AsyncIterator[FastAPI]:
+    """The application of ``settings``, and what goes on beside it while it is served.
+
+    ``wake`` tells the engine of this machine to look at the store; those of
+    others hear of it by the store's bell.
+    """
+    is_shared = settings.data.is_shared
+    sight = sight_of(settings, parts)
+    secret = await shared_secret(parts.store.secrets) if is_shared else None
+    ringer = Ringer(wake, parts.store.bell)
+    following = asyncio.create_task(sight.follow())
+    try:
+        yield make_app(settings, parts, ringer if is_shared else wake, Shared(sight, secret))
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await ringer.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the processes of a server share: sight of the engine, and the secret of sessions.
+
+    Without a secret it is kept in the data folder.
+    """
+
+    sight: Sight
+    secret: bytes | None = None
+
+
+def make_app(
+    settings: Settings,
+    parts: Parts,
+    wake: Callable[[], None],
+    shared: Shared | None = None,
+) -> FastAPI:
     """The application of ``settings``; ``wake`` tells the engine to look at the store."""
     metrics = http_metrics()
-    paths = Paths(settings.data.dir)
+    shared = shared or Shared(sight_of(settings, parts))
+    sight = shared.sight
     probes = Probes(
         ping_store=parts.store.ping,
-        engine_lives=lambda: is_alive(paths.progress, parts.clock.now()),
-        metrics=partial(_expose, metrics, paths),
+        engine_lives=sight.engine_lives,
+        metrics=lambda: merge_expositions((render(metrics.registry), sight.metrics())),
     )
     door = Door(
         limits=settings.to_limits(),
@@ -57,10 +100,10 @@ def make_app(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Fast
         observe=partial(_observe, metrics),
         admit=_doorkeeper(settings, parts),
     )
-    services = _services(settings, parts, wake)
+    services = _services(settings, parts, wake, sight)
     app = create_app(services, probes, door)
     if settings.console.enabled:
-        add_console(app, settings, parts, services)
+        add_console(app, settings, parts, services, shared.secret)
     return app
 
 
@@ -76,9 +119,9 @@ def _doorkeeper(settings: Settings, parts: Parts) -> Doorkeeper:
     return Doorkeeper(identify, slowed_by(throttle))
 
 
-def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Services:
+def _services(settings: Settings, parts: Parts, wake: Callable[[], None], sight: Sight) -> Services:
     limits = settings.to_limits()
-    progress = ProgressFile(Paths(settings.data.dir).progress).of
+    progress = sight.progress
     rules = Rules(
         catalog=settings.catalog(),
         limits=limits,
@@ -99,7 +142,7 @@ def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Ser
         reruns=Reruns(store=store, blobs=blobs, clock=clock, files=files, limits=limits),
         course=Course(store=store),
         models=Models(settings.catalog(), created=int(clock.now())),
-        board=_board(settings, parts, progress),
+        board=_board(settings, parts, sight),
         admin=make_administration(store, clock),
         accounting=make_accounting(store, clock, parts.prices),
         estimates=Estimates(
@@ -115,13 +158,13 @@ def _services(settings: Settings, parts: Parts, wake: Callable[[], None]) -> Ser
     )
 
 
-def _board(settings: Settings, parts: Parts, progress: ProgressSource) -> ModelBoard:
+def _board(settings: Settings, parts: Parts, sight: Sight) -> ModelBoard:
     return ModelBoard(
         offer=Offer(settings.catalog(), parts.prices, backings_of(settings)),
         batches=parts.store.batches,
         clock=parts.clock,
-        figures=UpstreamFile(Paths(settings.data.dir).snapshot, parts.clock.now),
-        progress=progress,
+        figures=sight.figures,
+        progress=sight.progress,
     )
 
 
@@ -133,10 +176,6 @@ def _webhooks(settings: Settings, parts: Parts) -> Webhooks:
         clock=parts.clock,
         allow_private=rules.allow_private,
     )
-
-
-def _expose(metrics: HttpMetrics, paths: Paths) -> bytes:
-    return merge_expositions((render(metrics.registry), read_snapshot(paths.snapshot)))
 
 
 def _observe(metrics: HttpMetrics, served: Served) -> None:

@@ -14,6 +14,7 @@ from batchmill.config import Settings
 from batchmill.console import BASE, Fittings, create_console
 from batchmill.domain.errors import ConfigError
 from batchmill.door.bodies import Patience
+from batchmill.ports.secrets import SESSIONS, SecretStore
 from batchmill.service.identity import Identity
 from batchmill.service.services import Services
 from batchmill.service.sessions import SECRET_BYTES, Sessions
@@ -21,11 +22,21 @@ from batchmill.service.throttle import Throttle
 from batchmill.wiring.parts import Parts, Paths
 
 
-def add_console(app: FastAPI, settings: Settings, parts: Parts, services: Services) -> None:
-    """Serve the console below ``BASE``, and lead there whoever opens the server in a browser."""
+def add_console(
+    app: FastAPI,
+    settings: Settings,
+    parts: Parts,
+    services: Services,
+    secret: bytes | None = None,
+) -> None:
+    """Serve the console below ``BASE``, and lead there whoever opens the server in a browser.
+
+    Sessions are signed with ``secret``, or with what the data folder holds.
+    """
     throttle = Throttle(settings.to_rates(), parts.store.rates, parts.clock)
+    secret = secret or session_secret(Paths(settings.data.dir).session_secret)
     fittings = Fittings(
-        sessions=_sessions(settings, parts, throttle),
+        sessions=_sessions(settings, parts, throttle, secret),
         throttle=throttle,
         clock=parts.clock,
         limits=settings.to_limits(),
@@ -42,16 +53,21 @@ async def _to_console(_request: Request) -> Response:
     return RedirectResponse(f"{BASE}/", 303)
 
 
-def _sessions(settings: Settings, parts: Parts, throttle: Throttle) -> Sessions:
+def _sessions(settings: Settings, parts: Parts, throttle: Throttle, secret: bytes) -> Sessions:
     identity = Identity(store=parts.store, clock=parts.clock) if settings.needs_keys else None
     return Sessions(
         identity=identity,
         throttle=throttle,
         store=parts.store,
         clock=parts.clock,
-        secret=session_secret(Paths(settings.data.dir).session_secret),
+        secret=secret,
         ttl=settings.console.session_ttl,
     )
+
+
+async def shared_secret(secrets: SecretStore) -> bytes:
+    """What sessions are signed with on every machine: made by whoever is first, and kept."""
+    return await secrets.keep(SESSIONS, token_bytes(SECRET_BYTES))
 
 
 def session_secret(path: Path) -> bytes:

@@ -2,164 +2,159 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from shutil import disk_usage
 
 from batchmill.cluster.local import LocalCluster
-from batchmill.config import ModelSettings, Settings, UpstreamSettings
-from batchmill.domain.catalog import TEST_MODEL
-from batchmill.domain.limits import Profile
+from batchmill.config import Settings
 from batchmill.domain.lines import LineRules
-from batchmill.domain.retry import RetryPolicy
 from batchmill.engine.delivery import Deliverer
 from batchmill.engine.dispatcher import Dispatcher
 from batchmill.engine.engine import Beat, Engine
-from batchmill.engine.lane import Lane, Upstream
+from batchmill.engine.granted import GrantedSlots
 from batchmill.engine.notices import Notices
 from batchmill.engine.planning import Planner, ShardSize
 from batchmill.engine.prices import PriceBook
-from batchmill.engine.purse import Treasury
+from batchmill.engine.purse import Purses, Treasury
 from batchmill.engine.sweep import Sweeper
 from batchmill.engine.worker import LocalWorker
-from batchmill.ports import Clock, Transport
-from batchmill.telemetry import EngineMetrics, engine_metrics, write_snapshot
-from batchmill.upstream.builtin import TestModel
-from batchmill.upstream.http import HttpTransport
-from batchmill.upstream.smollm2 import SLOTS, SmolLm2, find_weights
+from batchmill.ports import Cluster
+from batchmill.telemetry import EngineMetrics, Fact, engine_metrics, get_logger
 from batchmill.webhooks import Sender
-from batchmill.wiring.parts import Parts, Paths
-from batchmill.wiring.signs import write_progress
-from batchmill.wiring.upstreams import ANY_MODEL, make_target
+from batchmill.wiring.lanes import Lanes
+from batchmill.wiring.parts import Parts
+from batchmill.wiring.signs import teller_of
 
-_TEST_SLOTS = 64
+log = get_logger()
+
 _REPORT_SECONDS = 0.5
 _SNAPSHOT_SECONDS = 1.0
 _SWEEP_SECONDS = 60.0
 _NOTICES_SECONDS = 1.0
 _BACKLOG_SECONDS = 5.0
-_STREAM_KEYS = frozenset({"stream", "stream_options"})
 
 
-class Lanes:
-    """The lanes of the served models, each made when the first line asks for it."""
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A worker with what it needs: its lanes, its figures, its beats."""
 
-    def __init__(self, settings: Settings, clock: Clock, metrics: EngineMetrics) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._metrics = metrics
-        self._models = {model.name: model for model in settings.models}
-        self._lanes: dict[str, Lane] = {}
+    worker: LocalWorker
+    lanes: Lanes
+    metrics: EngineMetrics
+    slots: GrantedSlots | None = None
 
-    def of(self, model: str) -> Lane:
-        """The lane of ``model``; models that are not listed share one."""
-        name = model if model in self._models or model == TEST_MODEL else ANY_MODEL
-        lane = self._lanes.get(name)
-        if lane is None:
-            lane = self._lanes[name] = self._make(name)
-        return lane
+    @property
+    def beats(self) -> Sequence[Beat]:
+        """What is repeated beside its runs."""
+        return (Beat(_REPORT_SECONDS, self.worker.report),)
 
     def observe(self) -> None:
-        """Bring the gauges up to date."""
-        for lane in self._lanes.values():
-            lane.observe()
-
-    async def close(self) -> None:
-        """Close every lane and its connections."""
-        for lane in self._lanes.values():
-            await lane.close()
-
-    def _make(self, name: str) -> Lane:
-        engine = self._settings.engine
-        return Lane(
-            name,
-            self._upstreams(name),
-            policy=RetryPolicy(
-                max_attempts=engine.max_attempts,
-                max_rejections=engine.max_rejections,
-                backoff_base=engine.backoff_base,
-                backoff_cap=engine.backoff_cap,
-            ),
-            clock=self._clock,
-            jitter=random.random,
-            metrics=self._metrics,
-        )
-
-    def _upstreams(self, name: str) -> list[Upstream]:
-        drop = _STREAM_KEYS if self._settings.profile is Profile.QWEN else frozenset()
-        if name == TEST_MODEL:
-            return [Upstream("test", TestModel(), max_in_flight=_TEST_SLOTS)]
-        model = self._models.get(name)
-        if model is None:
-            return []
-        if model.builtin is not None:
-            return [Upstream(model.name, _builtin(model), max_in_flight=SLOTS, drop=drop)]
-        return [_upstream(one, drop) for one in model.upstreams]
-
-
-def _builtin(model: ModelSettings) -> Transport:
-    weights = find_weights()
-    if weights is None:
-        raise RuntimeError(f"the files of the built-in model {model.name} are gone")
-    return SmolLm2(weights)
-
-
-def _upstream(settings: UpstreamSettings, drop: frozenset[str]) -> Upstream:
-    return Upstream(
-        settings.url,
-        HttpTransport(make_target(settings)),
-        max_in_flight=settings.max_in_flight,
-        weight=settings.weight,
-        model=settings.model,
-        drop=drop,
-    )
+        """Bring the figures of worker and lanes up to date."""
+        self.lanes.observe()
+        self.worker.observe()
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, parts: Parts) -> AsyncIterator[Engine]:
     """An engine over ``parts``, ready to run; its lanes are closed at the end."""
     metrics = engine_metrics()
+    treasury = make_treasury(parts)
+    async with open_station(settings, parts, treasury, metrics) as station:
+        cluster = LocalCluster(station.worker)
+        yield make_engine(settings, parts, cluster, treasury, metrics, station)
+
+
+@asynccontextmanager
+async def open_station(
+    settings: Settings,
+    parts: Parts,
+    purses: Purses,
+    metrics: EngineMetrics,
+    *,
+    process: str | None = None,
+) -> AsyncIterator[Station]:
+    """A worker over ``parts``; its lanes are closed at the end.
+
+    Named as the ``process`` of a cluster it uses those slots alone that it is granted.
+    """
     lanes = Lanes(settings, parts.clock, metrics)
-    treasury = Treasury(caps=parts.store.caps, ledger=parts.store.ledger, clock=parts.clock)
-    worker = _worker(settings, parts, lanes.of, treasury, metrics)
+    slots = GrantedSlots(process, lanes.of) if process is not None else None
+    worker = LocalWorker(
+        blobs=parts.blobs,
+        journal=parts.journal,
+        shards=parts.store.shards,
+        treasury=purses,
+        lane_of=lanes.of if slots is None else slots.lane_of,
+        max_bytes_in_flight=settings.engine.max_bytes_in_flight,
+        clock=parts.clock,
+        max_line_bytes=settings.limits.max_line_bytes,
+        metrics=metrics,
+    )
+    try:
+        yield Station(worker, lanes, metrics, slots)
+    finally:
+        await lanes.close()
+
+
+def make_treasury(parts: Parts) -> Treasury:
+    """The purses of every batch."""
+    return Treasury(caps=parts.store.caps, ledger=parts.store.ledger, clock=parts.clock)
+
+
+def make_engine(
+    settings: Settings,
+    parts: Parts,
+    cluster: Cluster,
+    treasury: Treasury,
+    metrics: EngineMetrics,
+    station: Station | None = None,
+    beats: Sequence[Beat] = (),
+) -> Engine:
+    """The dispatcher over ``cluster`` and what goes on beside it, ``beats`` included.
+
+    ``station`` is the worker that lives in the same process, if one does.
+    """
+    for model in sorted(settings.barred_models()):
+        log.warning(Fact.MODEL_BARRED, model=model)
     notices = _notices(settings, parts, metrics)
     sweeper = Sweeper(
         store=parts.store, blobs=parts.blobs, journal=parts.journal, clock=parts.clock
     )
-    paths = Paths(settings.data.dir)
-    dispatcher = _dispatcher(settings, parts, worker, treasury)
+    teller = teller_of(settings, parts)
+    dispatcher = _dispatcher(settings, parts, cluster, treasury)
 
     async def tell() -> None:
-        lanes.observe()
-        worker.observe()
+        if station is not None:
+            station.observe()
+            await observe_storage(settings, parts, metrics)
         dispatcher.observe(metrics)
         treasury.observe(metrics.money)
-        parts.journal.observe(metrics.journal)
-        await asyncio.to_thread(write_progress, dispatcher.progress(), paths.progress)
-        await asyncio.to_thread(_leave_snapshot, metrics, paths, parts.clock.now())
+        await teller.tell(dispatcher.progress(), metrics, parts.clock.now())
 
     async def sweep() -> None:
         await parts.blobs.sweep_partials()
         await sweeper.sweep()
 
-    beats = (
-        Beat(_REPORT_SECONDS, worker.report),
+    all_beats = (
+        *beats,
+        *(station.beats if station is not None else ()),
         Beat(_SNAPSHOT_SECONDS, tell),
         Beat(_SWEEP_SECONDS, sweep),
         # Runs until it is cancelled; the beat starts it again after what the store raised.
         Beat(_NOTICES_SECONDS, notices.run),
         Beat(_BACKLOG_SECONDS, partial(notices.observe, metrics.webhooks)),
     )
-    try:
-        yield Engine(dispatcher, beats, parts.clock)
-    finally:
-        await lanes.close()
+    return Engine(dispatcher, all_beats, parts.clock)
 
 
-def _leave_snapshot(metrics: EngineMetrics, paths: Paths, now: float) -> None:
-    metrics.journal.storage_free_bytes.set(disk_usage(paths.root).free)
-    write_snapshot(metrics, paths.snapshot, now=now)
+async def observe_storage(settings: Settings, parts: Parts, metrics: EngineMetrics) -> None:
+    """Show what waits to be durable, and how much room is left."""
+    parts.journal.observe(metrics.journal)
+    free = (await asyncio.to_thread(disk_usage, settings.data.dir)).free
+    metrics.journal.storage_free_bytes.set(free)
 
 
 def _notices(settings: Settings, parts: Parts, metrics: EngineMetrics) -> Notices:
@@ -175,28 +170,8 @@ def _notices(settings: Settings, parts: Parts, metrics: EngineMetrics) -> Notice
     )
 
 
-def _worker(
-    settings: Settings,
-    parts: Parts,
-    lane_of: Callable[[str], Lane],
-    treasury: Treasury,
-    metrics: EngineMetrics,
-) -> LocalWorker:
-    return LocalWorker(
-        blobs=parts.blobs,
-        journal=parts.journal,
-        shards=parts.store.shards,
-        treasury=treasury,
-        lane_of=lane_of,
-        max_bytes_in_flight=settings.engine.max_bytes_in_flight,
-        clock=parts.clock,
-        max_line_bytes=settings.limits.max_line_bytes,
-        metrics=metrics,
-    )
-
-
 def _dispatcher(
-    settings: Settings, parts: Parts, worker: LocalWorker, treasury: Treasury
+    settings: Settings, parts: Parts, cluster: Cluster, treasury: Treasury
 ) -> Dispatcher:
     prices = PriceBook(parts.store.prices)
     limits = settings.to_limits()
@@ -226,7 +201,7 @@ def _dispatcher(
     )
     return Dispatcher(
         store=parts.store,
-        cluster=LocalCluster(worker),
+        cluster=cluster,
         planner=planner,
         deliverer=deliverer,
         prices=prices,

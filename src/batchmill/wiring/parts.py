@@ -1,21 +1,34 @@
-"""The data folder and the parts that both processes of a server open."""
+"""The data folder, and the parts that every process of a server opens.
+
+Where they are is the settings' affair: rows in a file or in PostgreSQL, bytes
+in a folder or in a bucket, in any mix. What is not configured is not loaded.
+"""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from batchmill.blobs import LocalBlobs
 from batchmill.config import Settings
+from batchmill.domain.errors import ConfigError
 from batchmill.domain.price_table import dump_table
 from batchmill.domain.pricing import NO_PRICES, PriceTable
 from batchmill.journal.local import LocalJournal
 from batchmill.ports import Blobs, Clock, Journal, Store
+from batchmill.ports.secrets import FOLDER, SecretStore
 from batchmill.store import open_store
+from batchmill.telemetry import Fact, get_logger
+
+log = get_logger()
 
 _JOURNAL_PENDING_BYTES = 64 * 1024 * 1024
+# Each group is a request that is paid for, and takes its tens of milliseconds.
+_LEAST_OBJECT_INTERVAL = 0.5
 
 
 class SystemClock:
@@ -67,6 +80,11 @@ class Paths:
         return self.root / "session.secret"
 
     @property
+    def files_mark(self) -> Path:
+        """What a shared database knows this folder by."""
+        return self.root / "files.id"
+
+    @property
     def engine_lock(self) -> Path:
         """Held by the one engine that works on this folder."""
         return self.root / "engine.lock"
@@ -88,31 +106,96 @@ class Parts:
     prices: PriceTable = NO_PRICES
 
 
-async def prepare_store(folder: Path) -> None:
-    """Make the database of a data folder, or bring it up to date.
+def database_of(settings: Settings) -> str | Path:
+    """The URL of the database, or the path of the file in the data folder."""
+    url = settings.data.database
+    return Paths(settings.data.dir).database if url is None else url.get_secret_value()
 
-    Raises ConfigError and StorageFull.
+
+async def prepare_parts(settings: Settings) -> None:
+    """Make the database, or bring it up to date, and try the bucket.
+
+    Raises ConfigError, StorageFull and StorageAway.
     """
-    store = await open_store(Paths(folder).database)
+    store = await open_store(database_of(settings))
     await store.close()
+    await check_bytes(settings)
+
+
+async def check_bytes(settings: Settings) -> None:
+    """Try the bucket, where there is one; raises ConfigError and StorageAway."""
+    if settings.data.blobs is not None:
+        from batchmill.blobs.bucket import check_bucket, open_bucket
+
+        bucket = open_bucket(settings.data.blobs, settings.data.blob_options)
+        await check_bucket(bucket, settings.data.blobs)
 
 
 @asynccontextmanager
 async def open_parts(settings: Settings, prices: PriceTable = NO_PRICES) -> AsyncIterator[Parts]:
-    """The data folder's parts, made where missing; closed at the end. Raises StorageFull.
+    """The parts, made where missing; closed at the end.
 
     ``prices`` is the table in force: it is kept, for what it is charged by is looked up in it
-    for as long as the ledger goes back.
+    for as long as the ledger goes back. Raises ConfigError, StorageFull and StorageAway.
     """
-    paths = Paths(settings.data.dir)
-    paths.root.mkdir(parents=True, exist_ok=True)
-    store = await open_store(paths.database)
-    journal = LocalJournal(paths.journal, settings.engine.sync_interval, _JOURNAL_PENDING_BYTES)
+    Paths(settings.data.dir).root.mkdir(parents=True, exist_ok=True)
+    store = await open_store(database_of(settings))
     clock = SystemClock()
     try:
+        if store.schema.is_ahead:
+            log.warning(Fact.SCHEMA_NEWER, revision=store.schema.revision)
         if prices.version != NO_PRICES.version:
             await store.prices.keep(prices.version, dump_table(prices), clock.now())
-        yield Parts(store, LocalBlobs(paths.blobs), journal, clock, prices)
+        if settings.data.is_shared and settings.data.blobs is None:
+            await _assert_same_folder(store.secrets, Paths(settings.data.dir).files_mark)
+        blobs, journal = open_bytes(settings)
+        try:
+            yield Parts(store, blobs, journal, clock, prices)
+        finally:
+            await journal.close()
     finally:
-        await journal.close()
         await store.close()
+
+
+async def _assert_same_folder(secrets: SecretStore, mark: Path) -> None:
+    """Return if these are the files that the database tells of.
+
+    An engine with another folder would take every file for lost. Raises ConfigError.
+    """
+    mine = await asyncio.to_thread(_read_mark, mark)
+    if await secrets.keep(FOLDER, mine) != mine:
+        raise ConfigError(
+            f"The files of this database are not in {mark.parent}, but in the folder that it was "
+            "first served with: let all machines keep them in one bucket, with data.blobs."
+        )
+
+
+def _read_mark(path: Path) -> bytes:
+    """What tells a folder from all others, made where missing."""
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{uuid4().hex}")
+        draft.write_text(uuid4().hex)
+        with suppress(FileExistsError):  # another process was first
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_bytes()
+
+
+def open_bytes(settings: Settings) -> tuple[Blobs, Journal]:
+    """The journal is where the blobs are: whoever can read the one can read the other."""
+    interval = settings.engine.sync_interval
+    if settings.data.blobs is None:
+        paths = Paths(settings.data.dir)
+        journal = LocalJournal(paths.journal, interval, _JOURNAL_PENDING_BYTES)
+        return LocalBlobs(paths.blobs), journal
+    # Imported here: one machine with its folder has no use for them.
+    from batchmill.blobs.bucket import open_bucket
+    from batchmill.blobs.remote import RemoteBlobs
+    from batchmill.journal.objects import ObjectJournal
+
+    bucket = open_bucket(settings.data.blobs, settings.data.blob_options)
+    return RemoteBlobs(bucket), ObjectJournal(
+        bucket,
+        interval=max(interval, _LEAST_OBJECT_INTERVAL),
+        max_pending_bytes=_JOURNAL_PENDING_BYTES,
+    )

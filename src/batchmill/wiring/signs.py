@@ -1,20 +1,110 @@
-"""Signs of life: what the engine's process leaves in files for the API's to read.
+"""Signs of life: what the engine's processes leave for those of the API to read.
 
-Both files are replaced whole, once a second. They hold figures only; nothing
-that is decided rests on them.
+On one machine these are two files in the data folder, replaced whole once a
+second; where several machines share a database they are rows. They hold figures
+only; nothing that is decided rests on them.
 """
 
+import asyncio
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final, Protocol
 
 import msgspec
 
-from batchmill.ports import Progress
+from batchmill.config import Settings
+from batchmill.ports import Progress, Sign, SignStore
+from batchmill.telemetry import EngineMetrics, render, write_snapshot
+from batchmill.wiring.parts import Parts, Paths
+
+PROGRESS: Final = "engine.progress"
+METRICS: Final = "engine.metrics"
+WORKERS: Final = "worker."
 
 # The engine renews its signs every second; a few may be late on a busy machine.
-_STALE_SECONDS = 10.0
+STALE_SECONDS: Final = 10.0
+
+# Rows of processes that are gone for good; those of the living are never so old.
+_FORGOTTEN_SECONDS: Final = 600.0
+_SWEEP_SECONDS: Final = 60.0
 
 _decode = msgspec.json.Decoder(dict[str, Progress]).decode
+
+
+class Teller(Protocol):
+    """Leaves the signs of the engine that decides."""
+
+    async def tell(
+        self, progress: Mapping[str, Progress], metrics: EngineMetrics, now: float
+    ) -> None:
+        """Replace what was told before."""
+        ...
+
+
+def teller_of(settings: Settings, parts: Parts) -> Teller:
+    """Who tells, for the settings in force."""
+    if settings.data.is_shared:
+        return RowTeller(parts.store.signs)
+    return FileTeller(Paths(settings.data.dir))
+
+
+class FileTeller:
+    """Leaves two files."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+
+    async def tell(
+        self, progress: Mapping[str, Progress], metrics: EngineMetrics, now: float
+    ) -> None:
+        """Replace both files."""
+        await asyncio.to_thread(write_progress, progress, self._paths.progress)
+        await asyncio.to_thread(write_snapshot, metrics, self._paths.snapshot, now=now)
+
+
+class RowTeller:
+    """Leaves two rows, and removes those of processes that are gone."""
+
+    def __init__(self, signs: SignStore) -> None:
+        self._signs = signs
+        self._sweep_at = 0.0
+
+    async def tell(
+        self, progress: Mapping[str, Progress], metrics: EngineMetrics, now: float
+    ) -> None:
+        """Replace both rows; raises what the store raises."""
+        await self._signs.put(Sign(PROGRESS, pack(msgspec.json.encode(progress)), now))
+        await tell_metrics(self._signs, METRICS, metrics, now)
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_SECONDS
+            await self._signs.forget(now - _FORGOTTEN_SECONDS)
+
+
+async def tell_metrics(signs: SignStore, name: str, metrics: EngineMetrics, now: float) -> None:
+    """Replace the row ``name`` by the figures of this process."""
+    metrics.snapshot_time.set(now)
+    await signs.put(Sign(name, pack(render(metrics.registry)), now))
+
+
+async def tell_worker(signs: SignStore, worker: str, metrics: EngineMetrics, now: float) -> None:
+    """Replace the figures of the worker of that name."""
+    await tell_metrics(signs, f"{WORKERS}{worker}.metrics", metrics, now)
+
+
+def pack(body: bytes) -> bytes:
+    """The body of a row: every process writes one each second, and every API reads them all."""
+    return zlib.compress(body, 1)
+
+
+def unpack(body: bytes) -> bytes:
+    """What ``pack`` was given."""
+    return zlib.decompress(body)
+
+
+def read_progress(body: bytes) -> Mapping[str, Progress]:
+    """How the engine's batches are getting on, out of a file or an unpacked row."""
+    return _decode(body)
 
 
 def write_progress(progress: Mapping[str, Progress], path: Path) -> None:
@@ -27,7 +117,7 @@ def write_progress(progress: Mapping[str, Progress], path: Path) -> None:
 def is_alive(path: Path, now: float) -> bool:
     """Whether the engine has renewed the file at ``path`` lately."""
     try:
-        return now - path.stat().st_mtime < _STALE_SECONDS
+        return now - path.stat().st_mtime < STALE_SECONDS
     except FileNotFoundError:
         return False
 
@@ -45,7 +135,7 @@ class ProgressFile:
         try:
             changed_at = self._path.stat().st_mtime_ns
             if changed_at != self._read_at:
-                self._progress = _decode(self._path.read_bytes())
+                self._progress = read_progress(self._path.read_bytes())
                 self._read_at = changed_at
         except FileNotFoundError:
             return None

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from batchmill.config import ModelSettings, Settings
+from batchmill.config import ModelSettings, Settings, UpstreamSettings
 from batchmill.domain.catalog import TEST_MODEL
 from batchmill.service.model_board import Backing, Seat, UpstreamFigures
 from batchmill.telemetry import read_snapshot
@@ -76,15 +76,24 @@ def _figures(found: Mapping[str, int]) -> UpstreamFigures:
 
 
 def backings_of(settings: Settings) -> Mapping[str, Backing]:
-    """What answers for each served model."""
-    test = Backing((Seat(TEST_UPSTREAM, _WITHIN),), is_builtin=True)
-    return {**{model.name: _backing(model) for model in settings.models}, TEST_MODEL: test}
+    """What answers for each model, whether it is served or not."""
+    here = settings.data.region
+    test = Backing((Seat(TEST_UPSTREAM, _WITHIN, region=here),), is_builtin=True)
+    return {**{model.name: _backing(model, here) for model in settings.models}, TEST_MODEL: test}
 
 
-def _backing(model: ModelSettings) -> Backing:
+def _backing(model: ModelSettings, here: str | None) -> Backing:
+    rule = model.compute_regions
     if model.builtin is not None:
-        return Backing((Seat(model.name, _WITHIN),), is_builtin=True)
-    return Backing(tuple(Seat(one.url, _host(one.url), one.weight) for one in model.upstreams))
+        allowed = model.may_compute(here)
+        seat = Seat(model.name, _WITHIN, region=here, is_allowed=allowed)
+        return Backing((seat,), is_builtin=True, compute_regions=rule)
+    return Backing(tuple(_seat(model, one) for one in model.upstreams), compute_regions=rule)
+
+
+def _seat(model: ModelSettings, one: UpstreamSettings) -> Seat:
+    allowed = model.may_compute(one.region)
+    return Seat(one.url, _host(one.url), one.weight, one.region, is_allowed=allowed)
 
 
 def _host(url: str) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from batchmill.config import ModelSettings, UpstreamSettings
+from batchmill.domain.catalog import ANY_MODEL
 from batchmill.ports import Target
 from batchmill.upstream.tokenizer import Seat, Tokenizer
-
-ANY_MODEL: Final = "*"
 
 # Whoever asks for an estimate waits for this: one that is down may have a twin that is not.
 _ASKED: Final = 2
@@ -26,11 +25,16 @@ def make_target(settings: UpstreamSettings) -> Target:
 
 
 class UpstreamCounter:
-    """Counts tokens at the upstreams of a model; a TokenCounter of the estimates."""
+    """Counts tokens at the upstreams of a model; a TokenCounter of the estimates.
+
+    Only where the model's lines may be computed: to count them is to send them.
+    """
 
     def __init__(self, models: Sequence[ModelSettings], tokenizer: Tokenizer) -> None:
         self._seats: Mapping[str, Sequence[Seat]] = {
-            model.name: [Seat(make_target(one), one.model) for one in model.upstreams[:_ASKED]]
+            model.name: [
+                Seat(make_target(one), one.model) for one in model.allowed_upstreams()[:_ASKED]
+            ]
             for model in models
         }
         self._tokenizer = tokenizer

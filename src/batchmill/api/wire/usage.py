@@ -37,7 +37,7 @@ class AskUsage(_Asked):
         default=None, description="How finely time is divided, in UTC."
     )
     group_by: list[str] | None = Field(
-        default=None, description="Of `model`, `workspace`, `key`, `batch`; or `none`."
+        default=None, description="Of `model`, `workspace`, `key`, `batch`, `region`; or `none`."
     )
     limit: int | None = Field(default=None, ge=1, le=10_000, description="Lines a page.")
     after: str | None = Field(default=None, description="What `next_after` said.")
@@ -67,6 +67,7 @@ class _Line(Shape):
     key: str | None = Field(description="Null also for what ran without a key.")
     key_name: str | None
     batch: str | None
+    region: str | None = Field(description="Where it was computed, if that has a name.")
 
 
 class UsageObject(_Line):
@@ -277,6 +278,7 @@ def _whose(group: Group) -> dict[str, Any]:
         "key": group.key,
         "key_name": group.key_name,
         "batch": group.batch,
+        "region": group.region,
     }
 
 

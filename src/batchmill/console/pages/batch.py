@@ -18,9 +18,11 @@ from batchmill.console.view.life import life_of
 from batchmill.console.visit import HEADERS, Visit
 from batchmill.domain.batch import Batch
 from batchmill.domain.errors import NotFound
+from batchmill.domain.periods import Bucket
 from batchmill.domain.pricing import Item
+from batchmill.domain.usage import ZERO, Usage
 from batchmill.door.content import ContentResponse
-from batchmill.ports import Milestone, SpendingLine
+from batchmill.ports import Dimension, Milestone, SpendingLine, UsageLine
 from batchmill.service.services import Services
 from batchmill.service.usage_scope import UsageSpec
 
@@ -66,6 +68,7 @@ class BatchPages:
             points=draw_curve(course, batch.in_progress_at or batch.created_at),
             groups=await groups.of(visit.caller, batch.id) if has_failures else (),
             items=await self._items(visit, batch),
+            regions=await self._regions(visit, batch),
             rooms={room.id: room.name for room in visit.visitor.rooms},
             key=await self._key_of(visit, batch),
         )
@@ -105,6 +108,13 @@ class BatchPages:
         report = await self._services.accounting.reports.spending(visit.caller, spec)
         return sum_items(report.lines)
 
+    async def _regions(self, visit: Visit, batch: Batch) -> Sequence["Served"]:
+        """What each region has served so far, as far as the usage is the visitor's to see."""
+        by_region = (Dimension.REGION,)
+        spec = UsageSpec(0.0, bucket=Bucket.MONTH, group_by=by_region, batches=(batch.id,))
+        report = await self._services.accounting.reports.usage(visit.caller, spec)
+        return sum_regions(report.lines)
+
     async def _key_of(self, visit: Visit, batch: Batch) -> str | None:
         """The name of the key that made the batch, for who may see keys."""
         if batch.key_id is None or not visit.may("admin"):
@@ -136,6 +146,16 @@ class Charged:
     price: int
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one region has served; None is a place without a name, or no place at all."""
+
+    region: str | None
+    calls: int
+    failures: int
+    usage: Usage
+
+
 def sum_course(course: Sequence[Milestone]) -> CourseSums:
     """The sums of a course."""
     calls = sum(one.calls for one in course)
@@ -163,3 +183,19 @@ def sum_items(lines: Sequence[SpendingLine]) -> Sequence[Charged]:
         )
     order = list(Item)
     return [sums[key] for key in sorted(sums, key=lambda key: (order.index(key[0]), str(key[1])))]
+
+
+def sum_regions(lines: Sequence[UsageLine]) -> Sequence[Served]:
+    """Usage by region over all periods, by name; nothing where no region has a name."""
+    sums: dict[str | None, Served] = {}
+    for line in lines:
+        region = line.group.region
+        before = sums.get(region) or Served(region, 0, 0, ZERO)
+        sums[region] = Served(
+            region,
+            before.calls + line.calls,
+            before.failures + line.failures,
+            before.usage + line.usage,
+        )
+    has_names = any(region is not None for region in sums)
+    return sorted(sums.values(), key=lambda one: one.region or "") if has_names else ()

@@ -35,7 +35,10 @@ _FILTERS: Final = (
 )
 _BUCKETS: Final = {"day": Bucket.DAY, "month": Bucket.MONTH}
 _MOST_DAYS: Final = 62 * DAY
-_NAMELESS: Final = {Dimension.KEY: "without a key"}
+_NAMELESS: Final = {
+    Dimension.KEY: "without a key",
+    Dimension.REGION: "without a region",
+}
 
 
 class SpendingPages:
@@ -98,6 +101,7 @@ class SpendingPages:
             spending=found.get("spending"),
             courses=found.get("courses", ()),
             rows=found.get("rows", ()),
+            has_regions=any(row.line.group.region for row in found.get("rows", ())),
             is_list=asked.is_list,
             is_every_account=account == EVERY_ACCOUNT,
             is_live=fault is None and asked.span.reaches_now,

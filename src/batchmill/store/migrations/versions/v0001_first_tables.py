@@ -5,6 +5,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from batchmill.store.migrations import TEXT
+
 revision = "0001"
 down_revision = None
 
@@ -12,7 +14,7 @@ SEQ = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def words(*names: str, nullable: bool = False) -> list[sa.Column[str]]:
-    return [sa.Column(name, sa.Text(), nullable=nullable) for name in names]
+    return [sa.Column(name, TEXT, nullable=nullable) for name in names]
 
 
 def numbers(*names: str, nullable: bool = False) -> list[sa.Column[int]]:
@@ -30,7 +32,7 @@ def sums() -> list[sa.Column[int]]:
 
 def create(name: str, *columns: sa.Column[Any] | sa.Constraint) -> None:
     seq = sa.Column("seq", SEQ, primary_key=True, autoincrement=True)
-    identity = sa.Column("id", sa.Text(), nullable=False, unique=True)
+    identity = sa.Column("id", TEXT, nullable=False, unique=True)
     op.create_table(name, seq, identity, *columns, sqlite_autoincrement=True)
 
 
@@ -70,7 +72,7 @@ def create_uploads() -> None:
     op.create_index("ix_uploads_overdue", "uploads", ["status", "expires_at"])
     create(
         "upload_parts",
-        sa.Column("upload_id", sa.Text(), sa.ForeignKey("uploads.id"), nullable=False),
+        sa.Column("upload_id", TEXT, sa.ForeignKey("uploads.id"), nullable=False),
         *numbers("bytes"),
         *words("blob"),
         *times("created_at"),
@@ -100,7 +102,7 @@ def create_batches() -> None:
 
 
 def create_shards() -> None:
-    batch = sa.Column("batch_id", sa.Text(), sa.ForeignKey("batches.id"), primary_key=True)
+    batch = sa.Column("batch_id", TEXT, sa.ForeignKey("batches.id"), primary_key=True)
     position = sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False)
     op.create_table(
         "shards",

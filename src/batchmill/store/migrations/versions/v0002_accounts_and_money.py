@@ -6,6 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from batchmill.store.migrations import TEXT
+
 revision = "0002"
 down_revision = "0001"
 
@@ -17,7 +19,7 @@ WORKSPACE = "ws_default"
 
 
 def words(*names: str, nullable: bool = False) -> list[sa.Column[str]]:
-    return [sa.Column(name, sa.Text(), nullable=nullable) for name in names]
+    return [sa.Column(name, TEXT, nullable=nullable) for name in names]
 
 
 def numbers(*names: str, nullable: bool = False) -> list[sa.Column[int]]:
@@ -29,12 +31,12 @@ def times(*names: str, nullable: bool = False) -> list[sa.Column[float]]:
 
 
 def belongs(name: str, to: str) -> sa.Column[str]:
-    return sa.Column(name, sa.Text(), sa.ForeignKey(to), nullable=False)
+    return sa.Column(name, TEXT, sa.ForeignKey(to), nullable=False)
 
 
 def create(name: str, *columns: sa.Column[Any]) -> None:
     seq = sa.Column("seq", SEQ, primary_key=True, autoincrement=True)
-    identity = sa.Column("id", sa.Text(), nullable=False, unique=True)
+    identity = sa.Column("id", TEXT, nullable=False, unique=True)
     op.create_table(name, seq, identity, *columns, sqlite_autoincrement=True)
 
 
@@ -61,7 +63,7 @@ def create_accounts() -> None:
         belongs("account", "accounts.id"),
         belongs("workspace", "workspaces.id"),
         *words("name", "role"),
-        sa.Column("prefix", sa.Text(), nullable=False, unique=True),
+        sa.Column("prefix", TEXT, nullable=False, unique=True),
         *words("digest"),
         *words("models", nullable=True),
         *times("created_at"),
@@ -94,8 +96,8 @@ def create_limits() -> None:
     op.create_index("ix_reservations_account", "reservations", ["account", "expires_at"])
     op.create_table(
         "caps",
-        *(sa.Column(name, sa.Text(), primary_key=True) for name in ("scope", "scope_id")),
-        sa.Column("currency", sa.Text(), primary_key=True),
+        *(sa.Column(name, TEXT, primary_key=True) for name in ("scope", "scope_id")),
+        sa.Column("currency", TEXT, primary_key=True),
         *words("account", "limit"),
         *numbers("alert_percent", nullable=True),
         *words("alerted_month", nullable=True),
@@ -104,9 +106,9 @@ def create_limits() -> None:
 
 def metered() -> list[sa.Column[Any]]:
     return [
-        sa.Column("batch_id", sa.Text(), sa.ForeignKey("batches.id"), primary_key=True),
+        sa.Column("batch_id", TEXT, sa.ForeignKey("batches.id"), primary_key=True),
         sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
-        sa.Column("model", sa.Text(), primary_key=True),
+        sa.Column("model", TEXT, primary_key=True),
         *words("account", "workspace"),
         *words("key_id", nullable=True),
         *times("at"),
@@ -124,10 +126,10 @@ def create_ledger() -> None:
     op.create_index("ix_ledger_hour", "ledger", ["hour"])
     op.create_table(
         "ledger_items",
-        sa.Column("batch_id", sa.Text(), sa.ForeignKey("batches.id"), primary_key=True),
+        sa.Column("batch_id", TEXT, sa.ForeignKey("batches.id"), primary_key=True),
         sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
-        sa.Column("model", sa.Text(), primary_key=True),
-        sa.Column("item", sa.Text(), primary_key=True),
+        sa.Column("model", TEXT, primary_key=True),
+        sa.Column("item", TEXT, primary_key=True),
         *numbers("tokens", *MONEY),
         sqlite_with_rowid=False,
     )
@@ -166,8 +168,8 @@ def create_webhooks() -> None:
 
 def widen_batches() -> None:
     added: list[sa.Column[Any]] = [
-        sa.Column("workspace", sa.Text(), nullable=False, server_default=WORKSPACE),
-        sa.Column("price_version", sa.Text(), nullable=False, server_default="none"),
+        sa.Column("workspace", TEXT, nullable=False, server_default=WORKSPACE),
+        sa.Column("price_version", TEXT, nullable=False, server_default="none"),
         *words("key_id", "allowed_models", "currency", "budget", "halt", nullable=True),
         *(sa.Column(n, sa.BigInteger(), nullable=False, server_default="0") for n in MONEY),
     ]

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from alembic import op
 
+from batchmill.store.migrations import TEXT
+
 revision = "0003"
 down_revision = "0002"
 
@@ -20,7 +22,7 @@ def upgrade() -> None:
     op.create_index("ix_batches_input", "batches", ["account", "input_file_id", "status"])
     op.create_index("ix_batches_output", "batches", ["account", "output_file_id"])
     op.create_index("ix_batches_error", "batches", ["account", "error_file_id"])
-    op.add_column("files", sa.Column("folded", sa.Text(), nullable=False, server_default=""))
+    op.add_column("files", sa.Column("folded", TEXT, nullable=False, server_default=""))
     fold_names(op.get_bind())
     for table in ("ledger", "meters"):
         retries = sa.Column("retries", sa.BigInteger(), nullable=False, server_default="0")

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from batchmill.store.migrations import TEXT
+
 revision = "0004"
 down_revision = "0003"
 
@@ -17,14 +19,14 @@ def upgrade() -> None:
     op.execute("INSERT INTO leadership (id, epoch, since) VALUES (1, 0, 0)")
     op.create_table(
         "signs",
-        sa.Column("name", sa.Text(), primary_key=True),
+        sa.Column("name", TEXT, primary_key=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
     )
     op.create_table(
         "secrets",
-        sa.Column("name", sa.Text(), primary_key=True),
+        sa.Column("name", TEXT, primary_key=True),
         sa.Column("value", sa.LargeBinary(), nullable=False),
     )
-    op.create_table("schema_terms", sa.Column("oldest", sa.Text(), primary_key=True))
+    op.create_table("schema_terms", sa.Column("oldest", TEXT, primary_key=True))
     op.execute("INSERT INTO schema_terms (oldest) VALUES ('0004')")

@@ -1,0 +1,146 @@
+"""What it costs to hand out a shard, with more and more batches and finished shards beside it.
+
+``python -m bench.dispatching ROWS FOLDER RUNNING FINISHED`` is the child that
+does it, over rows that were made before.
+"""
+
+import asyncio
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from batchmill.store import SqlStore, open_store
+from bench.dispatch_house import SLOTS, PretendCluster, a_dispatcher, seed, shards_of
+
+DATABASE = "batchmill.db"
+_MOST = 2_000
+_IDLE_SECONDS = 5.0
+_QUIET = 0.05
+
+
+@dataclass(frozen=True)
+class Dispatching:
+    """A dispatcher with ``running`` batches of 100 shards, and ``finished`` completed ones.
+
+    A single running batch has 1,000 shards.
+
+    ``first`` are the seconds from the start to a full cluster; ``cpu_us`` and
+    ``wall_us`` are a shard's from then on; ``idle_ms`` is the CPU of a second
+    in which nothing ends. Memory is the whole process's, at its peak.
+    """
+
+    running: int
+    finished: int
+    shards: int
+    first: float
+    cpu_us: float
+    wall_us: float
+    idle_ms: float
+    megabytes: float
+
+
+def measure(
+    folder: Path, *, running: Sequence[int], finished: Sequence[int], rounds: int
+) -> list[Dispatching]:
+    """A row for each number of running and of finished batches: the median of the rounds."""
+    return [
+        _typical(_rounds(folder / f"{at}-{beside}", at, beside, rounds))
+        for beside in finished
+        for at in running
+    ]
+
+
+def _rounds(folder: Path, running: int, finished: int, rounds: int) -> list[Dispatching]:
+    """The same rows, over and over."""
+    folder.mkdir(parents=True)
+    _child("seed", folder, running, finished)
+    found = []
+    for n in range(rounds):
+        copy = folder / str(n)
+        copy.mkdir()
+        shutil.copy(folder / DATABASE, copy)
+        told = _child("run", copy, running, finished)
+        # What the dispatcher logs stands before it.
+        found.append(Dispatching(**json.loads(told.splitlines()[-1])))
+        shutil.rmtree(copy)
+    return found
+
+
+def _child(verb: str, folder: Path, running: int, finished: int) -> str:
+    command = [sys.executable, "-m", __name__, verb, str(folder), str(running), str(finished)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _typical(rounds: Sequence[Dispatching]) -> Dispatching:
+    fields = {name: [asdict(one)[name] for one in rounds] for name in asdict(rounds[0])}
+    return Dispatching(**{name: median(values) for name, values in fields.items()})
+
+
+async def _open(folder: Path) -> SqlStore:
+    return await open_store(folder / DATABASE)
+
+
+async def _seed(folder: Path, running: int, finished: int) -> None:
+    store = await _open(folder)
+    # These rows need not survive a power cut.
+    store._database.write = store._database.relaxed  # type: ignore[method-assign]
+    await seed(store, running=running, finished=finished, now=time.time())
+    await store.close()
+
+
+async def _run(folder: Path, running: int, finished: int) -> Dispatching:
+    store = await _open(folder)
+    shards = shards_of(running)
+    cluster = PretendCluster(store, shards)
+    dispatcher = a_dispatcher(store, cluster)
+    began = time.perf_counter()
+    going = asyncio.create_task(dispatcher.run())
+    while cluster.handed_out < SLOTS:
+        await asyncio.sleep(0.001)
+    first = time.perf_counter() - began
+    # Everything that was there at the start is known by then.
+    await _settle()
+    idle = await _cpu_while(asyncio.sleep(_IDLE_SECONDS)) / _IDLE_SECONDS
+    more = min(_MOST, running * shards) - SLOTS
+    began = time.perf_counter()
+    cpu = await _cpu_while(cluster.serve_until(SLOTS + more))
+    wall = time.perf_counter() - began
+    await dispatcher.stop(0.0)
+    await going
+    await store.close()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    per = 1e6 / more
+    return Dispatching(running, finished, more, first, cpu * per, wall * per, idle * 1e3, peak)
+
+
+async def _settle() -> None:
+    before = -1.0
+    while (now := time.process_time()) - before > _QUIET:
+        before = now
+        await asyncio.sleep(1.0)
+
+
+async def _cpu_while(work: Awaitable[None]) -> float:
+    began = time.process_time()
+    await work
+    return time.process_time() - began
+
+
+def main() -> None:
+    """The child's part."""
+    verb, folder, running, finished = sys.argv[1:]
+    if verb == "seed":
+        asyncio.run(_seed(Path(folder), int(running), int(finished)))
+    else:
+        print(json.dumps(asdict(asyncio.run(_run(Path(folder), int(running), int(finished))))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What the dispatcher reads of a batch's shards: their sums, then a window at a time.
+
+So its memory grows with the batches that are unfinished, and not with their
+shards; and a batch of many shards is not read before its first one is handed out.
+"""
+
+from typing import Final
+
+from batchmill.engine.batch_run import BatchRun
+from batchmill.engine.prices import PriceBook
+from batchmill.engine.purse import Treasury
+from batchmill.ports import Store
+
+WINDOW: Final = 32
+
+
+class ShardReader:
+    """Fills runs with what the store holds. Raises what the store raises."""
+
+    def __init__(self, *, store: Store, prices: PriceBook, treasury: Treasury) -> None:
+        self._store = store
+        self._prices = prices
+        self._treasury = treasury
+
+    async def open(self, run: BatchRun) -> None:
+        """Learn what the batch's shards come to and on what terms they run; none is read yet."""
+        batch = run.batch
+        file = await self._store.files.get(batch.account, batch.input_file_id)
+        run.input_blob = file.blob if file is not None else ""
+        sums = await self._store.shards.sums(batch.id)
+        models = dict.fromkeys(model for one in sums for model in one.models)
+        run.terms = await self._prices.terms(batch, list(models))
+        await self._treasury.admit(batch)
+        run.learn(sums)
+
+    async def refill(self, run: BatchRun) -> None:
+        """See to it that a shard waits in memory, if one waits at all."""
+        while run.unread and not run.waiting:
+            shards = self._store.shards
+            window = await shards.undone(run.batch.id, run.next_index, WINDOW)
+            run.take(window, is_last=len(window) < WINDOW)
+
+    async def is_all_done(self, run: BatchRun) -> bool:
+        """Whether the store has no shard of the batch any more that is not done."""
+        return not await self._store.shards.undone(run.batch.id, 0, 1)

@@ -1,0 +1,130 @@
+"""The lanes of the served models, made from settings; and what of them a cluster shares."""
+
+import random
+from collections.abc import Mapping
+
+from batchmill.config import ModelSettings, Settings, UpstreamSettings
+from batchmill.domain.catalog import ANY_MODEL, TEST_MODEL
+from batchmill.domain.limits import Profile
+from batchmill.domain.retry import RetryPolicy
+from batchmill.domain.sharing import Outlet, outlets
+from batchmill.engine.lane import Lane, Upstream
+from batchmill.ports import Clock, Transport
+from batchmill.telemetry import EngineMetrics
+from batchmill.upstream.builtin import TestModel
+from batchmill.upstream.http import HttpTransport
+from batchmill.upstream.smollm2 import SLOTS, SmolLm2, find_weights
+from batchmill.wiring.upstreams import make_target
+
+_TEST_SLOTS = 64
+_STREAM_KEYS = frozenset({"stream", "stream_options"})
+
+
+class Lanes:
+    """The lanes of the served models, each made when the first line asks for it."""
+
+    def __init__(self, settings: Settings, clock: Clock, metrics: EngineMetrics) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._models = {model.name: model for model in settings.models}
+        self._lanes: dict[str, Lane] = {}
+
+    def of(self, model: str) -> Lane:
+        """The lane of ``model``; models that are not listed share one."""
+        name = model if model in self._models or model == TEST_MODEL else ANY_MODEL
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = self._make(name)
+        return lane
+
+    def observe(self) -> None:
+        """Bring the gauges up to date."""
+        for lane in self._lanes.values():
+            lane.observe()
+
+    async def close(self) -> None:
+        """Close every lane and its connections."""
+        for lane in self._lanes.values():
+            await lane.close()
+
+    def _make(self, name: str) -> Lane:
+        engine = self._settings.engine
+        return Lane(
+            name,
+            self._upstreams(name),
+            policy=RetryPolicy(
+                max_attempts=engine.max_attempts,
+                max_rejections=engine.max_rejections,
+                backoff_base=engine.backoff_base,
+                backoff_cap=engine.backoff_cap,
+            ),
+            clock=self._clock,
+            jitter=random.random,
+            metrics=self._metrics,
+        )
+
+    def _upstreams(self, name: str) -> list[Upstream]:
+        drop = _STREAM_KEYS if self._settings.profile is Profile.QWEN else frozenset()
+        here = self._settings.data.region or ""
+        if name == TEST_MODEL:
+            return [_within("test", TestModel(), _TEST_SLOTS, here)]
+        model = self._models.get(name)
+        if model is None:
+            return []
+        if model.builtin is None:
+            return [_upstream(one, drop) for one in model.allowed_upstreams()]
+        if not model.may_compute(here):
+            return []
+        return [_within(model.name, _builtin(model), SLOTS, here, drop)]
+
+
+def _builtin(model: ModelSettings) -> Transport:
+    weights = find_weights()
+    if weights is None:
+        raise RuntimeError(f"the files of the built-in model {model.name} are gone")
+    return SmolLm2(weights)
+
+
+def _upstream(settings: UpstreamSettings, drop: frozenset[str]) -> Upstream:
+    return Upstream(
+        settings.url,
+        HttpTransport(make_target(settings)),
+        max_in_flight=settings.max_in_flight,
+        weight=settings.weight,
+        model=settings.model,
+        drop=drop,
+        region=settings.region or "",
+    )
+
+
+def _within(
+    name: str, transport: Transport, slots: int, region: str, drop: frozenset[str] = frozenset()
+) -> Upstream:
+    """A model that computes in the worker's own process: each of them has its slots."""
+    return Upstream(name, transport, max_in_flight=slots, drop=drop, region=region, is_shared=False)
+
+
+def lane_name(settings: Settings, model: str) -> str:
+    """The lane that lines of ``model`` go to; models that are not listed share one."""
+    is_listed = model == TEST_MODEL or any(one.name == model for one in settings.models)
+    return model if is_listed else ANY_MODEL
+
+
+def shared_caps(settings: Settings) -> Mapping[Outlet, int]:
+    """The slots of each upstream that all workers share, as their lanes name them."""
+    caps: dict[Outlet, int] = {}
+    for model in settings.models:
+        upstreams = model.allowed_upstreams() if model.builtin is None else ()
+        places = outlets(model.name, [one.url for one in upstreams])
+        caps |= zip(places, (one.max_in_flight for one in upstreams), strict=True)
+    return caps
+
+
+def own_slots(settings: Settings) -> Mapping[str, int]:
+    """The slots that each worker has by itself, by lane."""
+    return {TEST_MODEL: _TEST_SLOTS} | {
+        model.name: SLOTS
+        for model in settings.models
+        if model.builtin is not None and model.may_compute(settings.data.region)
+    }
