@@ -125,7 +125,7 @@ def by_key(table: str, rows: list[dict[str, Any]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=databases())
 def test_every_row_arrives_as_it_was(kind: str, rows: Rows) -> None:
     assert_all_arrive(kind, rows)

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from batchmill.domain.errors import StorageFull
 from batchmill.store.seat import OnlySeat
+from batchmill.store.sqlite_connection import OnceStopped
 
 # How long a writer waits for those of other processes before it gives up.
 _BUSY_SECONDS = 60
@@ -64,7 +65,11 @@ class SqliteBackend:
             max_overflow=0,
             pool_timeout=_BUSY_SECONDS,
             # None: the driver begins nothing by itself, _begin below does.
-            connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+            connect_args={
+                "async_creator_fn": OnceStopped,
+                "timeout": _BUSY_SECONDS,
+                "isolation_level": None,
+            },
         )
         event.listen(engine.sync_engine, "connect", _set_up if durable else _set_up_relaxed)
         event.listen(engine.sync_engine, "begin", _begin)
