@@ -50,6 +50,7 @@ def main() -> None:
         "console": _console,
         "dispatching": _dispatching,
         "simulation": _simulation,
+        "cluster": _cluster,
     }
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller and rougher")
@@ -123,6 +124,20 @@ def _simulation(folder: Path, size: Size) -> str:  # noqa: ARG001
     return (
         f"## The dispatcher alone, {size.slice / 3600:g} h of a billion lines a day "
         f"on a virtual clock\n\n{report.simulation(played)}"
+    )
+
+
+def _cluster(folder: Path, size: Size) -> str:
+    # Imported here: it needs the tests' PostgreSQL, bucket and Ray nodes, see bench/run.
+    from bench import cluster_speed
+
+    use = cluster_speed.measure_use(folder, lines=size.engine_lines)
+    speeds = cluster_speed.measure_speed(folder, lines=size.lines, workers=(1, 2, 3))
+    return (
+        f"## Workers on Ray: {cluster_speed.SLOTS} slots in all, {cluster_speed.LATENCY:g} s a "
+        f"call\n\n{cluster_speed.tell_use(use)}\n"
+        f"The same on an upstream that answers at once, all on this machine:\n\n"
+        f"{cluster_speed.tell_speed(speeds)}"
     )
 
 

@@ -20,7 +20,7 @@ from batchmill.store import SqlStore, open_store
 from bench.dispatch_house import SLOTS, PretendCluster, a_dispatcher, seed, shards_of
 
 DATABASE = "batchmill.db"
-_MOST = 2_000
+_MOST = 6_000
 _IDLE_SECONDS = 5.0
 _QUIET = 0.05
 

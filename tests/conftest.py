@@ -11,11 +11,12 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 ROW = "crash_row"
+CLUSTER_ROW = "cluster_row"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what came of each fault point, whichever worker cut the power there."""
-    rows = sorted(_rows(terminalreporter))
+    rows = sorted(_rows(terminalreporter, ROW))
     if rows:
         terminalreporter.section("fault points: lines settled before, sent again, delivered")
     for row in rows:
@@ -23,10 +24,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"{point:<24}{killed:<18}{''.join(f'{figure:>6}' for figure in figures)}"
         )
+    costs = sorted(_rows(terminalreporter, CLUSTER_ROW))
+    if costs:
+        terminalreporter.section("cluster: full again after s, longest pause s, lines, sent again")
+    for fault, *figures in costs:
+        terminalreporter.write_line(f"{fault:<42}{''.join(f'{one:>8}' for one in figures)}")
 
 
-def _rows(terminalreporter: pytest.TerminalReporter) -> Iterator[list[str]]:
+def _rows(terminalreporter: pytest.TerminalReporter, kind: str) -> Iterator[list[str]]:
     for report in terminalreporter.stats.get("passed", []):
         for name, value in report.user_properties:
-            if name == ROW:
+            if name == kind:
                 yield [str(cell) for cell in json.loads(value).values()]

@@ -149,8 +149,11 @@ class FakeFleet:
     def __init__(self, clock: LoopClock, *names: str) -> None:
         self.clock = clock
         self.places = {name: Place(name, clock) for name in names}
+        self.is_silent = False
 
     async def links(self, *, make: bool) -> Mapping[str, Link]:
+        if self.is_silent:
+            raise Unreachable
         return {name: place for name, place in self.places.items() if not place.is_gone}
 
     async def forget(self, name: str) -> None:

@@ -73,6 +73,7 @@ class RayHouse:
     bucket: Place
     upstream: Upstream
     slots: int
+    fence_after: float = 10.0
     options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,7 +102,7 @@ kind = "ray"
 address = "{self.nodes.address}"
 namespace = "{namespace}"
 worker_resource = "batchmill"
-fence_after = 5
+fence_after = {self.fence_after}
 [prices]
 file = "{self.prices}"
 [engine]
@@ -309,6 +310,7 @@ def ray_house(
     nodes: RayNodes,
     *,
     slots: int = 8,
+    fence_after: float = 10.0,
     script: Script | None = None,
     database: PostgresServer | None = None,
     bucket: Place | None = None,
@@ -321,9 +323,8 @@ def ray_house(
     server = database or shared()
     name = server.create()
     with upstream_running(script or Script(require_key=SECRET)) as upstream:
-        house = RayHouse(
-            folder, nodes, server, server.url(name), bucket or new_place(), upstream, slots, options
-        )
+        url, place = server.url(name), bucket or new_place()
+        house = RayHouse(folder, nodes, server, url, place, upstream, slots, fence_after, options)
         with connected(house.session):
             try:
                 yield house

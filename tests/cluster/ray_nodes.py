@@ -7,7 +7,6 @@ things. Its processes find what tests hand to actors by ``PYTHONPATH``.
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import sys
 import tempfile
@@ -23,6 +22,9 @@ HEALTH = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
+
+# Ray reads it once in a process, whichever cluster it speaks to.
+TOKEN = secrets.token_hex(32)
 
 _HERE = Path(__file__).parent
 
@@ -53,19 +55,23 @@ class RayNodes:
 def ray_nodes(count: int, variables: dict[str, str] | None = None) -> Iterator[RayNodes]:
     """So many nodes, whose processes have ``variables`` in their environment."""
     # A socket's path is short: the folder is not below pytest's.
-    folder = Path(tempfile.mkdtemp(prefix="bm-ray-"))
+    with tempfile.TemporaryDirectory(prefix="bm-ray-", ignore_cleanup_errors=True) as folder:
+        yield from _running(count, Path(folder), variables or {})
+
+
+def _running(count: int, folder: Path, variables: dict[str, str]) -> Iterator[RayNodes]:
     # Where a driver says which cluster is the present one of this host.
     (folder / "ray").mkdir()
     places = [str(_HERE), *sys.path]
     environment = {
         **HEALTH,
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_AUTH_TOKEN": TOKEN,
         "RAY_TMPDIR": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
         "PYTHONPATH": os.pathsep.join(filter(None, places)),
-        **(variables or {}),
+        **variables,
     }
     # Ray's nodes install a handler of their own.
     on_term = signal.getsignal(signal.SIGTERM)
@@ -87,5 +93,4 @@ def ray_nodes(count: int, variables: dict[str, str] | None = None) -> Iterator[R
             yield nodes
         finally:
             cluster.shutdown()  # type: ignore[no-untyped-call]
-            shutil.rmtree(folder, ignore_errors=True)
             signal.signal(signal.SIGTERM, on_term)

@@ -309,20 +309,58 @@ async def test_the_slots_of_a_silent_worker_are_others_only_when_its_lease_is_ou
     await cluster.stop(0)
 
 
+AWAY = StorageAway("The database does not answer.")
+
+
 @staged("a", "b")
-async def test_a_dispatcher_that_cannot_prove_that_it_leads_gives_no_slots(stage: Stage) -> None:
+async def test_a_store_that_is_away_takes_no_slots_for_a_while(stage: Stage) -> None:
     cluster, ends = stage.cluster(), Ends()
     await cluster.attach(ends)
     await stage.clock.advance(2)
     cluster.run(a_run(0, HOLD), ends)
     await stage.clock.advance(2)
-    stage.register.error = StorageAway("The database does not answer.")
-    await stage.clock.advance(FENCE_AFTER)
-    assert slots_of(stage) == {"a": 0, "b": 0}
-    assert ends.told == [], "it is heard of all the same"
+    stage.register.error = AWAY
+    await stage.clock.advance(5 * FENCE_AFTER)
+    assert sum(slots_of(stage).values()) == CAP
+    await stage.clock.advance(2 * FENCE_AFTER)
+    assert slots_of(stage) == {"a": 0, "b": 0}, "somebody else may lead by now"
     stage.register.error = None
     await stage.clock.advance(3)
     assert sum(slots_of(stage).values()) == CAP
+    assert ends.told == []
+    await cluster.stop(0)
+
+
+@staged("a", "b")
+async def test_a_dispatcher_that_is_cut_off_gives_no_slots(stage: Stage) -> None:
+    cluster, ends = stage.cluster(), Ends()
+    await cluster.attach(ends)
+    await stage.clock.advance(2)
+    cluster.run(a_run(0, HOLD), ends)
+    await stage.clock.advance(2)
+    stage.register.error, stage.fleet.is_silent = AWAY, True
+    await stage.clock.advance(FENCE_AFTER)
+    assert slots_of(stage) == {"a": 0, "b": 0}
+    assert ends.told == [], "it is heard of all the same"
+    stage.register.error, stage.fleet.is_silent = None, False
+    await stage.clock.advance(3)
+    assert sum(slots_of(stage).values()) == CAP
+    await cluster.stop(0)
+
+
+@staged("a", "b")
+async def test_whoever_hears_that_another_one_leads_gives_its_workers_up(stage: Stage) -> None:
+    cluster, ends = stage.cluster(), Ends()
+    await cluster.attach(ends)
+    await stage.clock.advance(2)
+    cluster.run(a_run(0, HOLD), ends)
+    await stage.clock.advance(2)
+    stage.register.error = Superseded("Another engine leads.")
+    await stage.clock.advance(2)
+    assert cluster.wanted(LANE) == 0
+    assert ends.told == [(0, ShardEnd.LOST)]
+    assert [place.kills for place in stage.fleet.places.values()] == [[], []]
+    assert [len(place.worker.runs) for place in stage.fleet.places.values()].count(1) == 1
     await cluster.stop(0)
 
 

@@ -185,6 +185,9 @@ def is_any_unreadable() -> bool:
     for process in psutil.process_iter():
         try:
             if not process.environ() and process.exe() == interpreter and _is_alive(process):
+                # Ray's own processes write their names over their environments.
+                if process.name().startswith("ray::"):
+                    continue
                 return True
         except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
             continue

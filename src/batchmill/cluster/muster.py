@@ -1,7 +1,10 @@
 """Who is there: the workers, heard of every second, and the slots that each may use.
 
-A dispatcher that cannot prove that it leads gives no slots: what it gave ends
-with its leases, before another one gives the same slots away.
+A dispatcher gives slots while it is sure to lead. It proves that by writing to
+the store. A store that is away says nothing of who leads: then the fleet's word
+will do for a while, since whoever keeps it would not leave a dispatcher that is
+cut off in contact. Without either it gives none, and what it gave ends with its
+leases, before another one gives the same slots away.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ _BREATH_SECONDS = 0.05
 _LEASE_SHARE = 0.6
 PATIENCE_SHARE = 0.3
 _PROOF_SHARE = 0.2
+_DOUBT_SHARE = 6.0
 _HAIL_SHARE = 0.3
 
 # A worker that cannot be reached is asked again so often before its runs go to others.
@@ -74,6 +78,7 @@ class Muster:
         # Processes that may still hold a lease, although nobody speaks to them any more.
         self._departed: dict[str, float] = {}
         self._proved_at = -math.inf
+        self._looked_at = -math.inf
         self._is_over = False
         self._hurry = asyncio.Event()
         self._unproved = asyncio.Event()
@@ -224,7 +229,9 @@ class Muster:
         """Notice which workers came and went; make those that are missing, while it leads."""
         if self._is_over:
             return
+        began = self._monotonic()
         links = await self._fleet.links(make=self._is_proved)
+        self._looked_at = began
         for name in self.members.keys() - links.keys():
             self._discharge(name)
         self._enlist(links)
@@ -249,7 +256,7 @@ class Muster:
         if self._is_over:
             return
         now = self._monotonic()
-        grants = self._grants.next_grants(now) if self._is_proved else {}
+        grants = self._grants.next_grants(now) if self._may_grant else {}
         for member in self.members.values():
             if member.call is None or member.call.done():
                 grant = grants.get(member.process, self._grants.greeting)
@@ -271,6 +278,9 @@ class Muster:
             if self.members.get(member.name) is member:
                 del self.members[member.name]
             self._lose(member)
+        except Exception:
+            log.exception(Fact.BEAT_FAILED, worker=member.name)
+            self._miss(member)
         else:
             member.told.difference_update(told)
             self._hear(member, word)
@@ -279,6 +289,15 @@ class Muster:
     def _is_proved(self) -> bool:
         """Whether it is sure that this dispatcher led a moment ago."""
         return self._monotonic() - self._proved_at <= _PROOF_SHARE * self._fence_after
+
+    @property
+    def _may_grant(self) -> bool:
+        """Whether nobody else can have given the same slots away."""
+        if self._is_proved:
+            return True
+        now = self._monotonic()
+        is_in_contact = now - self._looked_at <= _PROOF_SHARE * self._fence_after
+        return is_in_contact and now - self._proved_at <= _DOUBT_SHARE * self._fence_after
 
     def _give_way(self) -> None:
         """Another dispatcher leads: the workers are its own."""

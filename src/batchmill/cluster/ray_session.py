@@ -104,8 +104,8 @@ def _refusals_translated(session: Session) -> Iterator[None]:
     except (ConnectionError, RayError, RuntimeError, ValueError, TimeoutError) as error:
         raise ConfigError(
             f"The Ray cluster at {session.address} cannot be reached ({type(error).__name__}): "
-            "check cluster.address, that its head is up, and that this machine is one of its nodes, "
-            "with the same versions of Ray and Python."
+            "check cluster.address, that its head is up, and that this machine is one of its "
+            "nodes, with the same versions of Ray and Python."
         ) from error
 
 

@@ -59,7 +59,10 @@ async def keep_beating(beats: Iterable[Beat], clock: Clock) -> None:
     """Repeat the work of each beat until cancelled."""
     tasks = [asyncio.create_task(_keep(beat, clock)) for beat in beats]
     try:
-        await asyncio.gather(*tasks)
+        # Not by gather, which would cancel them as well: a call of the store that is cancelled
+        # twice leaves its connection half closed.
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         for task in tasks:
             task.cancel()

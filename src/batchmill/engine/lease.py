@@ -8,17 +8,14 @@ whatever messages lie waiting.
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def seconds() -> float:
-    """A clock that never goes back and does not stop while the machine sleeps."""
-    return time.clock_gettime(_CLOCK)
+# A clock that never goes back and does not stop while the machine sleeps.
+seconds = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Lease:
-    """Until when something may be sent; at first, never."""
+    """Until when something may be sent, by ``clock``; at first, never."""
 
     __slots__ = ("clock", "until")
 
