@@ -31,12 +31,17 @@ LATENCY = 1.0
 WORKERS = 3
 SHARD_LINES = "200"
 LOOK_SECONDS = 0.05
-STEADY = (0.1, 0.9)
+START = 0.05  # of the lines are sent while the slots fill
 
 
 @dataclass(frozen=True)
 class Use:
-    """A batch on an upstream with slots. Shares are of the throughput that the slots allow."""
+    """A batch on an upstream with slots.
+
+    ``whole`` is what it got of the throughput that the slots allow, from its
+    creation to its files; ``steady`` is the share of the slots that were at
+    work between the first lines and the last.
+    """
 
     workers: int
     lines: int
@@ -85,11 +90,11 @@ def measure_use(folder: Path, *, lines: int) -> Use:
         if ended.counts.completed != lines:
             raise RuntimeError(f"The batch went wrong: {ended.counts}")
     ideal = lines / SLOTS * LATENCY
-    low, high = (share * lines for share in STEADY)
-    middle = [one for one in looks if low <= one.answered <= high]
-    steady = (middle[-1].answered - middle[0].answered) / (middle[-1].at - middle[0].at)
+    # The answers of the upstream come in waves of a second: its load is the steadier measure.
+    middle = [one.in_flight for one in looks if lines * START <= one.requests <= lines - SLOTS]
+    steady = sum(middle) / len(middle) / SLOTS
     most = max(one.most for one in looks)
-    return Use(WORKERS, lines, most, ideal / seconds, steady * LATENCY / SLOTS)
+    return Use(WORKERS, lines, most, ideal / seconds, steady)
 
 
 def measure_speed(folder: Path, *, lines: int, workers: Sequence[int]) -> list[Speed]:
@@ -124,8 +129,8 @@ def _measure_speed(house: RayHouse, lines: int, workers: int) -> Speed:
 
 @dataclass(frozen=True)
 class _Look:
-    at: float
-    answered: int
+    requests: int
+    in_flight: int
     most: int
 
 
@@ -136,7 +141,7 @@ def _looks(url: str, lines: int) -> Iterator[_Look]:
         with urllib.request.urlopen(url) as answer:
             told = json.load(answer)
         answered = int(told["answered"])
-        yield _Look(time.perf_counter(), answered, int(told["max_in_flight"]))
+        yield _Look(told["requests"], told["in_flight"], told["max_in_flight"])
         time.sleep(LOOK_SECONDS)
 
 

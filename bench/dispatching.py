@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from batchmill.domain.schedule import FAIR_TURN
 from batchmill.store import SqlStore, open_store
 from bench.dispatch_house import SLOTS, PretendCluster, a_dispatcher, seed, shards_of
 
@@ -32,7 +33,7 @@ class Dispatching:
     A single running batch has 1,000 shards.
 
     ``first`` are the seconds from the start to a full cluster; ``cpu_us`` and
-    ``wall_us`` are a shard's from then on; ``idle_ms`` is the CPU of a second
+    ``wall_us`` are a shard's once every batch has had a turn; ``idle_ms`` is the CPU of a second
     in which nothing ends. Memory is the whole process's, at its peak.
     """
 
@@ -108,9 +109,12 @@ async def _run(folder: Path, running: int, finished: int) -> Dispatching:
     # Everything that was there at the start is known by then.
     await _settle()
     idle = await _cpu_while(asyncio.sleep(_IDLE_SECONDS)) / _IDLE_SECONDS
-    more = min(_MOST, running * shards) - SLOTS
+    # Then every batch has had its first turn, and costs what it will go on to cost.
+    warm = min(FAIR_TURN * running, running * shards // 2)
+    await cluster.serve_until(SLOTS + warm)
+    more = min(_MOST, running * shards - SLOTS - warm)
     began = time.perf_counter()
-    cpu = await _cpu_while(cluster.serve_until(SLOTS + more))
+    cpu = await _cpu_while(cluster.serve_until(SLOTS + warm + more))
     wall = time.perf_counter() - began
     await dispatcher.stop(0.0)
     await going

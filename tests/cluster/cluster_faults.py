@@ -65,7 +65,7 @@ class Chart:
         self._slots = house.slots
         self._samples: list[Sample] = []
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._look, daemon=True)
 
     def _look(self) -> None:
         stats = self._stats

@@ -136,6 +136,9 @@ def test_a_report_that_was_overtaken_by_a_later_one_says_nothing() -> None:
     grants.note(a_load("a", 99, 5.0), now=0.0)
     grants.note(a_load("a", 1, 4.0), now=0.1)
     assert slots(grants, 1.0) == {"a": 10}
+    grants.note(a_load("a", 9, 6.0, epoch=1, number=1, slots={UP: 10}), now=1.0)
+    grants.note(a_load("a", 1, 6.0), now=1.1)
+    assert slots(grants, 1.2) == {"a": 9}, "nor one of the same moment that had heard less"
 
 
 def test_what_a_silent_process_holds_is_free_when_its_lease_has_surely_run_out() -> None:

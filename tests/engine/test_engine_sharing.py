@@ -133,6 +133,7 @@ class World:
             if self.chance.random() < 0.9:
                 del self.to_processes[place]
             if one is not None:
+                self.now += 1e-6  # it takes its time
                 one.slots.obey(grant)
                 self.to_dispatcher.append(one.slots.load())
 

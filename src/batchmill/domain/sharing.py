@@ -63,6 +63,11 @@ class Load:
     in_flight: Mapping[Outlet, int] = field(default_factory=dict)
     outstanding: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def order(self) -> tuple[float, int, int]:
+        """Which of two loads of a process is the later one."""
+        return self.clock, self.epoch, self.number
+
 
 # --- the arithmetic of one instant ---
 
@@ -186,7 +191,7 @@ class Grants:
         holder = self._holders.get(load.process)
         if holder is None:
             self._holders[load.process] = _Holder(load, now + self._silence)
-        elif not holder.is_lost and load.clock >= holder.load.clock:
+        elif not holder.is_lost and load.order >= holder.load.order:
             holder.load = load
             holder.free_at = now + self._silence
             holder.expected = {}
