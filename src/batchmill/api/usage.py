@@ -176,8 +176,8 @@ _SPENDING: dict[str, Any] = operation(
     "readSpending",
     "Read spending",
     "What was charged, a line item a line, by the month and by model, workspace, key, batch "
-    "and region if nothing else is asked for; as far back as there are entries. Amounts are exact, and never "
-    "summed over currencies. `summary` says how the present month stands." + _PAGES,
+    "and region if nothing else is asked for; as far back as there are entries. Amounts are exact, "
+    "and never summed over currencies. `summary` says how the present month stands." + _PAGES,
     access=Access.READ,
     success=[
         Success(

@@ -54,7 +54,9 @@ _CHARGED: Final = SpendingLine(
         batch=_BATCH,
         region="eu-west",
     ),
-    place=Place(_MONTH, ("default", "qwen-plus", "ws_default", _KEY, _BATCH, "eu-west", "USD", "x")),
+    place=Place(
+        _MONTH, ("default", "qwen-plus", "ws_default", _KEY, _BATCH, "eu-west", "USD", "x")
+    ),
     item=Item.OUTPUT,
     tokens=200_000,
     currency="USD",

@@ -111,7 +111,8 @@ class Notices:
         while True:
             try:
                 return await self._outbox.settle(after, tried)
-            except (StorageFull, StorageAway):  # the receiver has heard: waiting spares it a second time
+            # The receiver has heard: waiting spares it a second time.
+            except (StorageFull, StorageAway):
                 await self._clock.sleep(self._poll_interval)
 
     def _tell(self, after: Delivery, tried: Tried) -> None:
