@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from cluster_contract import CASES, Case
 from cluster_fleet import FakeRegister
 from cluster_stub import BREAK, FINISH, HOLD, LANE, UPSTREAM, Ends, StubWorker, a_run
 from ray_nodes import RayNodes, ray_nodes
@@ -101,6 +102,17 @@ def pids(muster: Muster) -> list[int]:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(main, 60))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_it_keeps_to_the_contract(case: Case, stage: Stage) -> None:
+    async def main() -> None:
+        (cluster, muster), ends = stage.cluster(), Ends()
+        assert list(await cluster.attach(ends)) == []
+        await until(lambda: len(muster.ready) == 2)
+        await case(cluster, ends)
+
+    run(main())
 
 
 def test_runs_end_as_the_workers_say_and_stop_ends_the_workers(stage: Stage) -> None:
