@@ -153,6 +153,23 @@ async def everything(store: SqlStore) -> list[object]:
         ]
 
 
+def test_a_leader_whose_connection_broke_goes_on_if_nobody_came(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with stores("postgres", tmp_path, 1) as (store,):
+            await store.leadership.take()
+            answers = answers_of(store)
+            for name in ("1", "2"):
+                await cut(store)
+                while await answers.get():
+                    pass
+                while not await answers.get():
+                    pass
+                await store.files.add(a_file(name), PLENTY)
+            assert await store.leadership.current() == 1
+
+    asyncio.run(main())
+
+
 def test_a_leader_whose_connection_broke_is_over_if_somebody_came(tmp_path: Path) -> None:
     async def main() -> None:
         async with stores("postgres", tmp_path, 2) as (old, new):

@@ -101,8 +101,10 @@ class PostgresSeat:
     async def lost(self) -> None:
         """Return when it may be somebody else's; until then, show that this process lives."""
         while self._is_held and await self.try_take():
+            # Not wait_for: before Python 3.12 it may take no notice of being cancelled.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), self._terms.sign)
+                async with asyncio.timeout(self._terms.sign):
+                    await self._ended.wait()
 
     async def leave(self) -> None:
         """Give it up: the lock goes with its connection."""
@@ -117,8 +119,8 @@ class PostgresSeat:
             idle_session_timeout=f"{int(self._terms.silence * 1000)}ms",
             **_keepalives(self._terms),
         )
-        self._ended.clear()
-        ended = self._ended
+        # One for each connection: the end of the one before may be told late.
+        self._ended = ended = asyncio.Event()
         connection.add_termination_listener(lambda _: ended.set())
         return connection
 
