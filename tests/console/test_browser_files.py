@@ -14,8 +14,8 @@ def confirm(page: Page, word: str = "Delete") -> None:
     page.get_by_role("dialog").get_by_role("button", name=word).click()
 
 
-def names(server: Server) -> set[str]:
-    return {file["filename"] for file in server.ask("GET", "/files")["data"]}
+def uploads(server: Server) -> set[str]:
+    return {file["filename"] for file in server.ask("GET", "/files", params={"purpose": "batch"})["data"]}
 
 
 def test_picked_files_are_deleted_and_the_one_in_use_is_named(window: Window) -> None:
@@ -48,7 +48,7 @@ def test_picked_files_are_deleted_and_the_one_in_use_is_named(window: Window) ->
     expect(page.locator("#delete-picked")).to_be_disabled()
     expect(page.get_by_label("Select used.jsonl")).not_to_be_checked()
     expect(page.locator(f"#row-{used}")).to_contain_text("Uses it")
-    assert names(server) == {"used.jsonl", "kept.jsonl"}
+    assert uploads(server) == {"used.jsonl", "kept.jsonl"}
     server.upstream.release()
 
 
@@ -91,7 +91,7 @@ def test_a_file_is_uploaded_found_and_downloaded(window: Window) -> None:
 
 def test_what_is_no_input_file_is_told_in_the_dialog(window: Window) -> None:
     window.forgive("400 \\(Bad Request\\)")
-    before = names(window.server)
+    before = uploads(window.server)
     page = window.open("/files")
     page.get_by_role("button", name="Upload file").click()
     dialog = page.get_by_role("dialog", name="Upload a file")
@@ -103,4 +103,4 @@ def test_what_is_no_input_file_is_told_in_the_dialog(window: Window) -> None:
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(page.get_by_role("button", name="Upload file")).to_be_focused()
-    assert names(window.server) == before
+    assert uploads(window.server) == before
