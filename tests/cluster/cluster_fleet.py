@@ -11,7 +11,7 @@ from batchmill.cluster.hosting import WorkerHost
 from batchmill.cluster.link import Caller, Gone, Letter, Link, Unreachable, Word
 from batchmill.cluster.muster import Muster
 from batchmill.cluster.remote import RemoteCluster
-from batchmill.ports import RunKey, ShardEnd, ShardRun
+from batchmill.ports import Clock, RunKey, ShardEnd, ShardRun
 
 FENCE_AFTER = 10.0
 CAP = 8
@@ -162,15 +162,19 @@ class FakeFleet:
 
 @dataclass
 class FakeRegister:
-    """The register, and whether the store can be asked."""
+    """The register, and whether the store can be asked; a row ``takes`` so many seconds."""
 
+    clock: Clock
     processes: frozenset[str] = frozenset()
     error: Exception | None = None
+    takes: float = 0.0
 
     async def read(self) -> frozenset[str]:
         return self.processes
 
     async def write(self, processes: frozenset[str]) -> None:
+        if self.takes:
+            await self.clock.sleep(self.takes)
         if self.error is not None:
             raise self.error
         self.processes = processes
@@ -182,13 +186,14 @@ class Stage:
 
     clock: LoopClock
     fleet: FakeFleet
-    register: FakeRegister = field(default_factory=FakeRegister)
+    register: FakeRegister
     epoch: int = 0
+    fence_after: float = FENCE_AFTER
 
     @classmethod
     def of(cls, *names: str) -> "Stage":
         clock = LoopClock()
-        return cls(clock, FakeFleet(clock, *names))
+        return cls(clock, FakeFleet(clock, *names), FakeRegister(clock))
 
     def place(self, name: str) -> Place:
         return self.fleet.places[name]
@@ -205,7 +210,7 @@ class Stage:
             broke=lambda: broke,
             clock=self.clock,
             monotonic=self.clock.now,
-            fence_after=FENCE_AFTER,
+            fence_after=self.fence_after,
         )
         return RemoteCluster(
             muster, caps=caps, own={}, lane_of=lambda model: LANE, clock=self.clock, shard_lines=10

@@ -26,20 +26,19 @@ from crash_upstream import Upstream, upstream_running
 from crash_waiting import wait_until
 from postgres_server import PostgresServer, shared
 from ray_nodes import RayNodes, ray_nodes
+from redis_server import RedisServer
+from stored_batch import new_batch, store_input
 
 import batchmill
 from batchmill.cluster.ray_actors import Standing
 from batchmill.cluster.ray_control import kill_all, standings
 from batchmill.cluster.ray_session import DISPATCHER, WORKER, Session, connected
 from batchmill.config import Settings, load_prices, load_settings
-from batchmill.domain import ids
 from batchmill.domain.batch import Batch, Event, Status, advance
-from batchmill.domain.file import File, Purpose
 from batchmill.domain.ids import line_id
 from batchmill.domain.money import UNITS
 from batchmill.domain.price_table import dump_table
 from batchmill.domain.pricing import PriceTable
-from batchmill.ports import Quota
 from batchmill.upstream.mock import Script
 from batchmill.wiring.parts import Parts, open_parts
 
@@ -48,7 +47,6 @@ CHAT = "/v1/chat/completions"
 KEY = "UPSTREAM_KEY_OF_THE_TESTS"
 SECRET = "sk-never-to-be-seen"
 DISCOUNTED = 1 - Decimal("0.377")
-PLENTY = Quota(files=10**6, bytes=10**15)
 
 T = TypeVar("T")
 
@@ -73,7 +71,7 @@ class RayHouse:
     bucket: Place
     upstream: Upstream
     slots: int
-    fence_after: float = 10.0
+    fence_after: float = 5.0
     options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -245,34 +243,10 @@ def _line(name: str, number: int) -> bytes:
 
 
 async def _submit(parts: Parts, data: bytes, window: float, prices: PriceTable) -> Batch:
-    writer = await parts.blobs.create(f"files/{secrets.token_hex(8)}")
-    await writer.write(data)
-    blob = await writer.commit()
     now = parts.clock.now()
-    file = File(
-        id=ids.input_file_id(secrets.token_bytes(12)),
-        account="acme",
-        purpose=Purpose.BATCH,
-        filename="in.jsonl",
-        bytes=blob.bytes,
-        digest=blob.digest,
-        blob=blob.key,
-        created_at=now,
-    )
-    await parts.store.files.add(file, PLENTY)
+    file = await store_input(parts.store, parts.blobs, data, now)
     await parts.store.prices.keep(prices.version, dump_table(prices), now)
-    batch = Batch(
-        id=ids.batch_id(secrets.token_bytes(16)),
-        account="acme",
-        input_file_id=file.id,
-        endpoint=CHAT,
-        completion_window="24h",
-        status=Status.VALIDATING,
-        created_at=now,
-        expires_at=now + window,
-        price_version=prices.version,
-        currency="USD",
-    )
+    batch = new_batch(file.id, now, window, price_version=prices.version, currency="USD")
     made = await parts.store.batches.create(batch, None, ())
     await parts.store.bell.ring()
     return made
@@ -296,11 +270,11 @@ async def _read(parts: Parts, batch: Batch, file_id: str | None) -> list[Any]:
 
 
 @contextmanager
-def nodes_running(count: int) -> Iterator[RayNodes]:
+def nodes_running(count: int, redis: RedisServer | None = None) -> Iterator[RayNodes]:
     """Nodes whose environment has what this deployment's processes need."""
     server_url()  # puts the bucket's credentials into the environment
     os.environ[KEY] = SECRET
-    with ray_nodes(count) as nodes:
+    with ray_nodes(count, redis=redis) as nodes:
         yield nodes
 
 
@@ -310,7 +284,7 @@ def ray_house(
     nodes: RayNodes,
     *,
     slots: int = 8,
-    fence_after: float = 10.0,
+    fence_after: float = 5.0,
     script: Script | None = None,
     database: PostgresServer | None = None,
     bucket: Place | None = None,

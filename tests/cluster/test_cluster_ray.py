@@ -48,24 +48,30 @@ class Stage:
     def __init__(self, nodes: RayNodes, session: Session) -> None:
         self.nodes = nodes
         self.session = session
-        self.register = FakeRegister()
+        self.clock = WallClock()
+        self.register = FakeRegister(self.clock)
         self.epoch = 0
 
     def cluster(self) -> tuple[RemoteCluster, Muster]:
         self.epoch += 1
-        clock, caps = WallClock(), {UPSTREAM: 8}
+        caps = {UPSTREAM: 8}
         muster = Muster(
             RayFleet(self.session, open_stub, Papers(b"{}"), resource="batchmill"),
             self.register,
             epoch=self.epoch,
             caps=caps,
             broke=frozenset,
-            clock=clock,
+            clock=self.clock,
             monotonic=time.monotonic,
             fence_after=FENCE_AFTER,
         )
         cluster = RemoteCluster(
-            muster, caps=caps, own={}, lane_of=lambda model: LANE, clock=clock, shard_lines=10
+            muster,
+            caps=caps,
+            own={},
+            lane_of=lambda model: LANE,
+            clock=self.clock,
+            shard_lines=10,
         )
         return cluster, muster
 

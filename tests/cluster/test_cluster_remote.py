@@ -8,6 +8,7 @@ import pytest
 from cluster_fleet import CAP, FENCE_AFTER, Place, Stage
 from cluster_stub import BREAK, FINISH, HOLD, LANE, Ends, StubWorker, a_run
 
+from batchmill.cluster.remote import RemoteCluster
 from batchmill.domain.errors import StorageAway, Superseded
 from batchmill.ports import ShardEnd
 
@@ -27,15 +28,21 @@ def staged(*names: str) -> Callable[[Test], Callable[[], None]]:
     return decorate
 
 
+async def led(stage: Stage, cap: int = CAP) -> tuple[RemoteCluster, Ends]:
+    """The next dispatcher's cluster when its workers have had their first orders, and its ends."""
+    cluster, ends = stage.cluster(cap), Ends()
+    assert await cluster.attach(ends) == []
+    await stage.clock.advance(2)
+    return cluster, ends
+
+
 def indexes(worker: StubWorker) -> set[int]:
     return {key.index for key in worker.runs}
 
 
 @staged("a", "b")
 async def test_every_run_ends_once_as_its_worker_says(stage: Stage) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    assert await cluster.attach(ends) == []
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     cluster.run(a_run(0, FINISH), ends)
     cluster.run(a_run(1, BREAK), ends)
     cluster.run(a_run(2, HOLD), ends)
@@ -52,9 +59,7 @@ async def test_every_run_ends_once_as_its_worker_says(stage: Stage) -> None:
 
 @staged("a", "b")
 async def test_shards_go_to_the_worker_that_has_the_least_to_do(stage: Stage) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     for index in range(4):
         cluster.run(a_run(index, HOLD), ends)
     await stage.clock.advance(0)
@@ -79,9 +84,7 @@ async def test_without_a_worker_nothing_is_wanted_and_what_is_handed_out_is_lost
 
 @staged("a", "b", "c")
 async def test_as_many_shards_are_wanted_as_workers_lack_lines(stage: Stage) -> None:
-    cluster, ends = stage.cluster(cap=9), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage, cap=9)
     room, count = cluster.wanted(LANE), 0
     while room > 0:
         cluster.run(a_run(count, HOLD), ends)
@@ -93,9 +96,7 @@ async def test_as_many_shards_are_wanted_as_workers_lack_lines(stage: Stage) -> 
 
 @staged("a", "b")
 async def test_the_next_dispatcher_goes_on_with_what_the_last_one_handed_out(stage: Stage) -> None:
-    first, heard_first = stage.cluster(), Ends()
-    await first.attach(heard_first)
-    await stage.clock.advance(2)
+    first, heard_first = await led(stage)
     for index in range(4):
         first.run(a_run(index, HOLD), heard_first)
     await stage.clock.advance(2)
@@ -117,9 +118,7 @@ async def test_the_next_dispatcher_goes_on_with_what_the_last_one_handed_out(sta
 
 @staged("a")
 async def test_a_dispatcher_that_leaves_lets_the_runs_go_on(stage: Stage) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     cluster.run(a_run(0, HOLD), ends)
     await stage.clock.advance(1)
     await cluster.stop(5.0)
@@ -175,9 +174,7 @@ def _old_letter() -> Any:
 async def test_the_runs_of_a_dead_process_are_lost_and_its_successor_gets_new_ones(
     stage: Stage,
 ) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     cluster.run(a_run(0, HOLD), ends)
     cluster.run(a_run(1, HOLD), ends)
     await stage.clock.advance(1)
@@ -196,9 +193,7 @@ async def test_the_runs_of_a_dead_process_are_lost_and_its_successor_gets_new_on
 
 @staged("a")
 async def test_a_broken_connection_alone_loses_nothing(stage: Stage) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     cluster.run(a_run(0, HOLD), ends)
     await stage.clock.advance(1)
     stage.place("a").hiccup()
@@ -214,9 +209,7 @@ async def test_a_broken_connection_alone_loses_nothing(stage: Stage) -> None:
 async def test_a_silent_worker_is_fenced_and_what_it_still_runs_is_dropped_when_it_thaws(
     stage: Stage,
 ) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     cluster.run(a_run(0, HOLD), ends)
     await stage.clock.advance(1)
     [silent] = [place for place in stage.fleet.places.values() if place.worker.runs]
@@ -235,10 +228,39 @@ async def test_a_silent_worker_is_fenced_and_what_it_still_runs_is_dropped_when_
 
 
 @staged("a", "b")
-async def test_the_runs_of_a_machine_that_is_gone_are_lost(stage: Stage) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
+async def test_the_slots_of_a_silent_worker_are_used_again_before_it_is_fenced(
+    stage: Stage,
+) -> None:
+    stage.fence_after = shortest = 5.0
+    cluster, ends = await led(stage)
+    cluster.run(a_run(0, HOLD), ends)
+    cluster.run(a_run(1, HOLD), ends)
     await stage.clock.advance(2)
+    assert slots_of(stage) == {"a": CAP // 2, "b": CAP // 2}
+    stage.place("a").freeze()
+    await stage.clock.advance(0.6 * shortest)
+    assert slots_of(stage)["b"] == CAP // 2, "what the other one sent may be in flight"
+    await stage.clock.advance(0.4 * shortest)
+    assert slots_of(stage)["b"] == CAP
+    await cluster.stop(0)
+
+
+@staged("a", "b")
+async def test_a_store_that_is_a_little_slow_costs_no_slots(stage: Stage) -> None:
+    stage.fence_after = shortest = 5.0
+    cluster, ends = await led(stage)
+    cluster.run(a_run(0, HOLD), ends)
+    await stage.clock.advance(2)
+    stage.register.takes, stage.fleet.is_silent = 0.1 * shortest - 0.1, True
+    for _ in range(40):
+        await stage.clock.advance(0.1 * shortest)
+        assert sum(slots_of(stage).values()) == CAP
+    await cluster.stop(0)
+
+
+@staged("a", "b")
+async def test_the_runs_of_a_machine_that_is_gone_are_lost(stage: Stage) -> None:
+    cluster, ends = await led(stage)
     cluster.run(a_run(0, HOLD), ends)
     await stage.clock.advance(1)
     [gone] = [place for place in stage.fleet.places.values() if place.worker.runs]
@@ -250,9 +272,7 @@ async def test_the_runs_of_a_machine_that_is_gone_are_lost(stage: Stage) -> None
 
 @staged("a", "b")
 async def test_a_cancel_reaches_every_worker_even_over_a_broken_connection(stage: Stage) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     for index in range(4):
         cluster.run(a_run(index, HOLD, batch_id=f"batch_{index // 2}"), ends)
     await stage.clock.advance(1)
@@ -276,9 +296,7 @@ def slots_of(stage: Stage) -> dict[str, int]:
 
 @staged("a", "b")
 async def test_the_slots_follow_the_lines_and_never_pass_the_cap(stage: Stage) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     assert slots_of(stage) == {"a": 0, "b": 0}
     cluster.run(a_run(0, HOLD), ends)
     await stage.clock.advance(2)
@@ -295,9 +313,7 @@ async def test_the_slots_follow_the_lines_and_never_pass_the_cap(stage: Stage) -
 async def test_the_slots_of_a_silent_worker_are_others_only_when_its_lease_is_out(
     stage: Stage,
 ) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     cluster.run(a_run(0, HOLD), ends)
     cluster.run(a_run(1, HOLD), ends)
     await stage.clock.advance(3)
@@ -314,13 +330,11 @@ AWAY = StorageAway("The database does not answer.")
 
 @staged("a", "b")
 async def test_a_store_that_is_away_takes_no_slots_for_a_while(stage: Stage) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     cluster.run(a_run(0, HOLD), ends)
     await stage.clock.advance(2)
     stage.register.error = AWAY
-    await stage.clock.advance(5 * FENCE_AFTER)
+    await stage.clock.advance(11 * FENCE_AFTER)
     assert sum(slots_of(stage).values()) == CAP
     await stage.clock.advance(2 * FENCE_AFTER)
     assert slots_of(stage) == {"a": 0, "b": 0}, "somebody else may lead by now"
@@ -333,9 +347,7 @@ async def test_a_store_that_is_away_takes_no_slots_for_a_while(stage: Stage) -> 
 
 @staged("a", "b")
 async def test_a_dispatcher_that_is_cut_off_gives_no_slots(stage: Stage) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     cluster.run(a_run(0, HOLD), ends)
     await stage.clock.advance(2)
     stage.register.error, stage.fleet.is_silent = AWAY, True
@@ -350,9 +362,7 @@ async def test_a_dispatcher_that_is_cut_off_gives_no_slots(stage: Stage) -> None
 
 @staged("a", "b")
 async def test_whoever_hears_that_another_one_leads_gives_its_workers_up(stage: Stage) -> None:
-    cluster, ends = stage.cluster(), Ends()
-    await cluster.attach(ends)
-    await stage.clock.advance(2)
+    cluster, ends = await led(stage)
     cluster.run(a_run(0, HOLD), ends)
     await stage.clock.advance(2)
     stage.register.error = Superseded("Another engine leads.")

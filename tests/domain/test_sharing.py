@@ -12,6 +12,7 @@ COUNTS = st.dictionaries(NAMES, st.integers(0, 600))
 
 LEASE, PATIENCE = 5.0, 3.0
 SILENCE = LEASE + PATIENCE
+STRANGERS = 9.0
 
 
 def a_load(process: str, lines: int, clock: float = 0.0, **changes: object) -> Load:
@@ -20,7 +21,7 @@ def a_load(process: str, lines: int, clock: float = 0.0, **changes: object) -> L
 
 def some_grants(cap: int = 10, *, is_first: bool = True, **caps: int) -> Grants:
     named = {Outlet("m", name): most for name, most in caps.items()} or {UP: cap}
-    grants = Grants(named, epoch=1, lease=LEASE, patience=PATIENCE, now=0.0)
+    grants = Grants(named, epoch=1, lease=LEASE, patience=PATIENCE, strangers=STRANGERS, now=0.0)
     if is_first:
         grants.all_known()
     return grants
@@ -169,9 +170,9 @@ def test_a_new_dispatcher_raises_nobody_while_it_may_not_know_everyone() -> None
     grants = some_grants(is_first=False)
     grants.note(a_load("a", 99, slots={UP: 4}), now=0.0)
     assert slots(grants, 0.0) == {"a": 4}
-    grants.note(a_load("a", 99, 1.0, slots={UP: 4}), now=SILENCE - 0.1)
-    assert slots(grants, SILENCE - 0.1) == {"a": 4}
-    assert slots(grants, SILENCE) == {"a": 10}
+    grants.note(a_load("a", 99, 1.0, slots={UP: 4}), now=STRANGERS - 0.1)
+    assert slots(grants, STRANGERS - 0.1) == {"a": 4}
+    assert slots(grants, STRANGERS) == {"a": 10}
 
 
 def test_lines_that_were_just_handed_out_are_demand() -> None:

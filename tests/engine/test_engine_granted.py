@@ -95,7 +95,10 @@ class Site:
         self.journal = LocalJournal(folder / "journal", 0.001, 1 << 20)
         self.rows = Rows()
         self.now = 0.0
-        self.grants = Grants({UP: CAP}, epoch=1, lease=LEASE, patience=PATIENCE, now=0.0)
+        silence = LEASE + PATIENCE
+        self.grants = Grants(
+            {UP: CAP}, epoch=1, lease=LEASE, patience=PATIENCE, strangers=silence, now=0.0
+        )
         self.grants.all_known()
         self.broke: frozenset[str] = frozenset()
         self.processes: dict[str, Process] = {}

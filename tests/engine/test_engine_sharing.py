@@ -102,7 +102,12 @@ class World:
         """Another dispatcher takes over; what the last one sent is still under way."""
         self.epoch += 1
         self.grants = Grants(
-            {UP: self.cap}, epoch=self.epoch, lease=LEASE, patience=PATIENCE, now=self.now
+            {UP: self.cap},
+            epoch=self.epoch,
+            lease=LEASE,
+            patience=PATIENCE,
+            strangers=LEASE + PATIENCE,
+            now=self.now,
         )
 
     def spawn(self) -> None:

@@ -1,4 +1,4 @@
-"""Who is there: the workers, heard of every second, and the slots that each may use.
+"""Who is there: the workers, heard of all the time, and the slots that each may use.
 
 A dispatcher gives slots while it is sure to lead. It proves that by writing to
 the store. A store that is away says nothing of who leads: then the fleet's word
@@ -25,11 +25,13 @@ _BEAT_SECONDS = 1.0
 _BREATH_SECONDS = 0.05
 
 # Shares of the time after which a silent worker is fenced: its lease is out by then, and what
-# was in flight is over; so its slots are free when its shards are handed to others.
-_LEASE_SHARE = 0.6
+# was in flight is over; so its slots are free when its shards are handed to others. Several
+# beats go into a proof and into a lease, so that one which is late costs nothing.
+_BEAT_SHARE = 0.1
+_LEASE_SHARE = 0.5
 PATIENCE_SHARE = 0.3
 _PROOF_SHARE = 0.2
-_DOUBT_SHARE = 6.0
+_DOUBT_SHARE = 12.0
 _HAIL_SHARE = 0.3
 
 # A worker that cannot be reached is asked again so often before its runs go to others.
@@ -67,11 +69,13 @@ class Muster:
         self._clock = clock
         self._monotonic = monotonic
         self._fence_after = fence_after
+        self._pause = min(_BEAT_SECONDS, _BEAT_SHARE * fence_after)
         self._grants = Grants(
             caps,
             epoch=epoch,
             lease=_LEASE_SHARE * fence_after,
             patience=PATIENCE_SHARE * fence_after,
+            strangers=fence_after,
             now=monotonic(),
         )
         self._registered: frozenset[str] = frozenset()
@@ -184,7 +188,7 @@ class Muster:
     # --- the rounds ---
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], hurry: asyncio.Event) -> None:
-        """Do it every second, and when told to hurry. A trouble that lasts is told once."""
+        """Do it at every beat, and when told to hurry. A trouble that lasts is told once."""
         told: type[Exception] | None = None
         while True:
             hurry.clear()
@@ -199,7 +203,7 @@ class Muster:
 
     async def _rest(self, hurry: asyncio.Event) -> None:
         await self._clock.sleep(_BREATH_SECONDS)
-        pause = asyncio.ensure_future(self._clock.sleep(_BEAT_SECONDS))
+        pause = asyncio.ensure_future(self._clock.sleep(self._pause))
         hurried = asyncio.ensure_future(hurry.wait())
         try:
             await asyncio.wait({pause, hurried}, return_when=asyncio.FIRST_COMPLETED)

@@ -479,7 +479,7 @@ class ClusterSettings(Section):
         description="Custom resource of the nodes that may have a worker; all nodes if absent.",
     )
     fence_after: Silence = Field(
-        default=10.0,
+        default=5.0,
         description="A worker that does not answer for so long is replaced, and others run its "
         "shards.",
     )

@@ -154,13 +154,20 @@ class Grants:
     ``caps`` hold over all processes together. A lease lasts ``lease`` seconds;
     ``patience`` seconds after it has run out its holder has nothing in flight
     any more, clocks that go at different speeds included. Until ``all_known``
-    is called nobody is given more than it holds, for at most as long as an
-    unknown process may hold a lease of an earlier dispatcher. ``now`` is any
-    clock that never goes back and stands still for nothing.
+    is called nobody is given more than it holds, for ``strangers`` seconds: so
+    long an unknown process may use what an earlier dispatcher gave it. ``now``
+    is any clock that never goes back and stands still for nothing.
     """
 
     def __init__(
-        self, caps: Mapping[Outlet, int], *, epoch: int, lease: float, patience: float, now: float
+        self,
+        caps: Mapping[Outlet, int],
+        *,
+        epoch: int,
+        lease: float,
+        patience: float,
+        strangers: float,
+        now: float,
     ) -> None:
         self._caps = dict(caps)
         self._by_model: dict[str, list[Outlet]] = {}
@@ -170,7 +177,7 @@ class Grants:
         self._number = 0
         self._lease = lease
         self._silence = lease + patience
-        self._strangers_until = now + self._silence
+        self._strangers_until = now + strangers
         self._holders: dict[str, _Holder] = {}
         self.is_moving = False
 

@@ -57,9 +57,9 @@ class Terms:
     ``again`` is the pause before a seat that is taken is tried once more.
     """
 
-    sign: float = 2.5
-    silence: float = 10.0
-    again: float = 1.0
+    sign: float = 1.0
+    silence: float = 5.0
+    again: float = 0.5
 
 
 USUAL = Terms()
