@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.domain.sharing import Grant, Grants, Load, Outlet, fill, outlets, share, toward
+from batchmill.domain.sharing import Grant, Grants, Load, Outlet, fill, outlets, toward
 
 UP = Outlet("m", "up")
 NAMES = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -65,14 +65,14 @@ def test_held_and_granted_together_never_exceed_the_cap(
     cap: int, demand: dict[str, int], wish: dict[str, int]
 ) -> None:
     held = fill(cap, wish)
-    grants = share(cap, demand, held)
+    grants = toward(cap, fill(cap, demand), held)
     names = demand.keys() | held.keys()
     assert sum(max(held.get(n, 0), grants.get(n, 0)) for n in names) <= cap
     fair = fill(cap, demand)
     assert all(grants[n] == fair[n] for n in demand if fair[n] <= held.get(n, 0)), "lowered at once"
     # Once everyone has come down, the others get all of it.
     lowered = {n: min(held.get(n, 0), grants[n]) for n in demand}
-    assert share(cap, demand, lowered) == fair
+    assert toward(cap, fair, lowered) == fair
 
 
 @given(st.integers(0, 1000), COUNTS, COUNTS)

@@ -10,8 +10,8 @@ from batchmill.ports import Sign, Store
 @with_store
 async def test_the_last_word_counts(store: Store) -> None:
     assert await store.signs.get("engine.progress") is None
-    for body in (b"{}", b"\x00\xff", b""):
-        await store.signs.put(Sign("engine.progress", body, T0))
+    for body, durably in ((b"{}", False), (b"\x00\xff", True), (b"", False), (b"{}", True)):
+        await store.signs.put(Sign("engine.progress", body, T0), durably=durably)
         assert await store.signs.get("engine.progress") == Sign("engine.progress", body, T0)
 
 

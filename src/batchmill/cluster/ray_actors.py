@@ -22,6 +22,14 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 
 
+def next_pause(pause: float, *, stood: bool) -> float:
+    """Seconds to wait after a failure; ``pause`` were waited after the last one, 0 if none.
+
+    ``stood`` is whether it had come to work in between: then it is a first failure again.
+    """
+    return _FIRST_PAUSE if stood or not pause else min(_LONGEST_PAUSE, 2 * pause)
+
+
 @dataclass(frozen=True, slots=True)
 class Papers:
     """What an actor opens its parts from: settings without secrets, and the price table."""
@@ -79,17 +87,17 @@ class WorkerActor:
         self._living = asyncio.create_task(self._live(opener, papers, name))
 
     async def _live(self, opener: WorkerOpener, papers: Papers, name: str) -> None:
-        pause = _FIRST_PAUSE
+        pause = 0.0
         while True:
             try:
                 async with opener(papers, name) as (worker, process):
                     self._host = WorkerHost(worker, process)
                     await asyncio.Event().wait()
             except Exception:
+                pause = next_pause(pause, stood=self._host is not None)
                 log.exception(Fact.WORKER_BROKE, wait=pause)
                 self._host = None
                 await asyncio.sleep(pause)
-                pause = min(_LONGEST_PAUSE, 2 * pause)
 
     async def beat(self, letter: Letter) -> Word | None:
         """As ``WorkerHost.beat``; None until the parts are open."""
@@ -125,14 +133,14 @@ class DispatcherActor:
         self._leading = asyncio.create_task(self._lead(opener, papers))
 
     async def _lead(self, opener: DispatcherOpener, papers: Papers) -> None:
-        pause = _FIRST_PAUSE
+        pause = 0.0
         while not self._watch.drained.is_set():
             try:
                 await opener(papers, self._session, self._watch)
                 pause = _FIRST_PAUSE
             except Exception:
+                pause = next_pause(pause, stood=self._watch.standing is not None)
                 log.exception(Fact.DISPATCHER_BROKE, wait=pause)
-                pause = min(_LONGEST_PAUSE, 2 * pause)
             self._watch.standing = None
             if not self._watch.drained.is_set():
                 await asyncio.sleep(pause)

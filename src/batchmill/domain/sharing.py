@@ -98,20 +98,15 @@ def _split(slots: int, names: Sequence[str], shares: dict[str, int]) -> None:
 
 
 def toward(cap: int, target: Mapping[str, int], held: Mapping[str, int]) -> dict[str, int]:
-    """The next grants on the way to ``target``: lower at once, higher only into what is free."""
+    """The next grants on the way to ``target``: lower at once, higher only into what is free.
+
+    ``held`` is the most that each may have in flight before it hears of its next
+    grant. The sum over all of the greater of held and grant is at most ``cap``,
+    if that of ``held`` was.
+    """
     missing = {name: slots - held.get(name, 0) for name, slots in target.items()}
     more = fill(max(0, cap - sum(held.values())), missing)
     return {name: min(slots, held.get(name, 0)) + more[name] for name, slots in target.items()}
-
-
-def share(cap: int, demand: Mapping[str, int], held: Mapping[str, int]) -> dict[str, int]:
-    """The next grants of one outlet.
-
-    ``demand`` are the lines that each could use; ``held`` is the most that each
-    may have in flight before it hears of its next grant. The sum over all of
-    the greater of held and grant is at most ``cap``, if that of ``held`` was.
-    """
-    return toward(cap, fill(cap, demand), held)
 
 
 # --- the books of all outlets ---

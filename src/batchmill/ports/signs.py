@@ -1,6 +1,7 @@
 """Signs of life: figures that processes leave for those of other machines to read.
 
-Nothing that is decided rests on them; a power cut may take the last ones back.
+A power cut may take the last ones back, unless they were put durably: so is the
+register of a cluster, the only one on which anything rests that is decided.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ class Sign:
 class SignStore(Protocol):
     """One row a name."""
 
-    async def put(self, sign: Sign) -> None:
+    async def put(self, sign: Sign, *, durably: bool = False) -> None:
         """Replace what the same name said before."""
         ...
 

@@ -15,11 +15,12 @@ class SqlSigns:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def put(self, sign: Sign) -> None:
+    async def put(self, sign: Sign, *, durably: bool = False) -> None:
         """Replace what the same name said before; one process speaks by one name."""
         said = {"body": sign.body, "at": sign.at}
         changed = update(signs).where(signs.c.name == sign.name).values(said)
-        async with self._database.relaxed() as connection:
+        begin = self._database.write if durably else self._database.relaxed
+        async with begin() as connection:
             if not (await connection.execute(changed)).rowcount:
                 await self._database.serialize(connection, "sign", sign.name)
                 if not (await connection.execute(changed)).rowcount:

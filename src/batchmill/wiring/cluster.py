@@ -148,7 +148,7 @@ def make_office(settings: Settings, parts: Parts, fleet: Fleet, epoch: int) -> O
         muster,
         caps=caps,
         own=own_slots(settings),
-        lane_of=partial(lane_name, settings),
+        lane_of=partial(lane_name, frozenset(model.name for model in settings.models)),
         clock=clock,
         shard_lines=settings.engine.shard_lines,
     )
@@ -184,6 +184,7 @@ class SignedRegister:
     def __init__(self, signs: SignStore, clock: Clock) -> None:
         self._signs = signs
         self._clock = clock
+        self._durable: frozenset[str] | None = None
 
     async def read(self) -> frozenset[str]:
         """What was written last, by whichever dispatcher."""
@@ -193,8 +194,9 @@ class SignedRegister:
 
     async def write(self, processes: frozenset[str]) -> None:
         """Replace it; raises Superseded, and what the store raises."""
-        body = msgspec.json.encode(sorted(processes))
-        await self._signs.put(Sign(REGISTER, body, self._clock.now()))
+        sign = Sign(REGISTER, msgspec.json.encode(sorted(processes)), self._clock.now())
+        await self._signs.put(sign, durably=processes != self._durable)
+        self._durable = processes
 
 
 def _settings(papers: Papers) -> Settings:

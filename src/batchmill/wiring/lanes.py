@@ -1,7 +1,7 @@
 """The lanes of the served models, made from settings; and what of them a cluster shares."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from batchmill.config import ModelSettings, Settings, UpstreamSettings
 from batchmill.domain.catalog import ANY_MODEL, TEST_MODEL
@@ -31,8 +31,8 @@ class Lanes:
         self._lanes: dict[str, Lane] = {}
 
     def of(self, model: str) -> Lane:
-        """The lane of ``model``; models that are not listed share one."""
-        name = model if model in self._models or model == TEST_MODEL else ANY_MODEL
+        """The lane of ``model``."""
+        name = lane_name(self._models, model)
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = self._make(name)
@@ -105,10 +105,9 @@ def _within(
     return Upstream(name, transport, max_in_flight=slots, drop=drop, region=region, is_shared=False)
 
 
-def lane_name(settings: Settings, model: str) -> str:
+def lane_name(listed: Container[str], model: str) -> str:
     """The lane that lines of ``model`` go to; models that are not listed share one."""
-    is_listed = model == TEST_MODEL or any(one.name == model for one in settings.models)
-    return model if is_listed else ANY_MODEL
+    return model if model in listed or model == TEST_MODEL else ANY_MODEL
 
 
 def shared_caps(settings: Settings) -> Mapping[Outlet, int]:
