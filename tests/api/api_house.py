@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import httpx2
 from fastapi import FastAPI
+from hand_parts import HandClock, HandJournal
 from structlog.testing import capture_logs
 
 from batchmill.api.app import Door, create_app
@@ -26,7 +27,7 @@ from batchmill.domain.batch import Batch, Event, advance
 from batchmill.domain.catalog import TEST_ENDPOINT, TEST_MODEL, Catalog
 from batchmill.domain.limits import Limits, Profile
 from batchmill.domain.pricing import ModelPrice, PriceTable, Tier
-from batchmill.ports import Progress, Record, Settled
+from batchmill.ports import Progress
 from batchmill.service.accounting import make_accounting
 from batchmill.service.administration import make_administration
 from batchmill.service.batches import Batches, Rules
@@ -67,36 +68,6 @@ PRICES = PriceTable("1", (ModelPrice("qwen-plus", "USD", (Tier(Decimal("0.4"), D
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a test's coroutine to its end."""
     return asyncio.run(main)
-
-
-class HandClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def now(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        self.time += seconds
-
-
-@dataclass
-class HandJournal:
-    """A journal that holds what a test puts there."""
-
-    records: dict[tuple[str, int], dict[int, Record]] = field(default_factory=dict)
-
-    def put(self, batch_id: str, index: int, record: Record) -> None:
-        self.records.setdefault((batch_id, index), {}).setdefault(record.number, record)
-
-    async def read(self, batch_id: str, index: int) -> Settled:
-        return Settled(dict(self.records.get((batch_id, index), {})), frozenset())
-
-    async def drop(self, batch_id: str) -> None:
-        for key in [key for key in self.records if key[0] == batch_id]:
-            del self.records[key]
 
 
 @dataclass
@@ -228,7 +199,7 @@ def _build(
     private_hooks: bool,
     door: dict[str, Any],
 ) -> House:
-    blobs, clock, journal = LocalBlobs(root / "blobs"), HandClock(), HandJournal()
+    blobs, clock, journal = LocalBlobs(root / "blobs"), HandClock(NOON), HandJournal()
     wakes: list[None] = []
     progress: dict[str, Progress] = {}
     figures: dict[tuple[str, str], UpstreamFigures] = {}

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,6 +112,12 @@ url = "{self.upstream.url}"
 api_key_env = "{KEY}"
 max_in_flight = {self.slots}
 """
+
+    def move(self, nodes: RayNodes) -> None:
+        """The same deployment, from now on looked for on other nodes."""
+        self.nodes = nodes
+        self.session = replace(self.session, address=nodes.address)
+        self.config.write_text(self._configuration())
 
     @property
     def settings(self) -> Settings:

@@ -2,21 +2,18 @@
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from cluster_fleet import FakeFleet, LoopClock, Place
+from stored_batch import new_batch, store_input
 
 from batchmill.cluster.hosting import WorkerHost
 from batchmill.config import ClusterSettings, EngineSettings, Settings
-from batchmill.domain import ids
 from batchmill.domain.batch import Batch, Status
-from batchmill.domain.file import File, Purpose
 from batchmill.domain.ids import line_id
-from batchmill.ports import Quota
 from batchmill.upstream.mock import MockUpstream, Script
 from batchmill.wiring.cluster import REGISTER, Office, make_office, serve_station
 from batchmill.wiring.parts import Parts, open_parts
@@ -143,32 +140,9 @@ def run_on(folder: Path, main: Callable[[Deployment, Parts], Coroutine[Any, Any,
 
 async def submit(parts: Parts) -> Batch:
     data = b"".join(_line(number) for number in range(1, LINES + 1))
-    writer = await parts.blobs.create(f"files/{secrets.token_hex(8)}")
-    await writer.write(data)
-    blob = await writer.commit()
     now = parts.clock.now()
-    file = File(
-        id=ids.input_file_id(secrets.token_bytes(12)),
-        account="acme",
-        purpose=Purpose.BATCH,
-        filename="in.jsonl",
-        bytes=blob.bytes,
-        digest=blob.digest,
-        blob=blob.key,
-        created_at=now,
-    )
-    await parts.store.files.add(file, Quota(files=10, bytes=10**9))
-    batch = Batch(
-        id=ids.batch_id(secrets.token_bytes(16)),
-        account="acme",
-        input_file_id=file.id,
-        endpoint=CHAT,
-        completion_window="24h",
-        status=Status.VALIDATING,
-        created_at=now,
-        expires_at=now + 86_400,
-    )
-    return await parts.store.batches.create(batch, None, ())
+    file = await store_input(parts.store, parts.blobs, data, now)
+    return await parts.store.batches.create(new_batch(file.id, now), None, ())
 
 
 def _line(number: int) -> bytes:

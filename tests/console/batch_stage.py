@@ -11,16 +11,17 @@ from typing import Any
 
 from api_house import CHAT
 from console_house import Visitor
+from stored_batch import cut, write_file
 
 from batchmill.domain import ids
 from batchmill.domain.batch import Batch, Counts, Event, Status, advance
 from batchmill.domain.file import File, Purpose
 from batchmill.domain.ids import line_id
 from batchmill.domain.ledger import Charge, Entry
-from batchmill.domain.lines import Line, LineCutter, RawLine, parse_request
+from batchmill.domain.lines import RawLine, parse_request
 from batchmill.domain.pricing import Item
 from batchmill.domain.results import error_line, judge, output_line
-from batchmill.domain.shards import Shard, ShardCutter
+from batchmill.domain.shards import Shard
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.ports import Record, ShardTally
 
@@ -137,20 +138,15 @@ class Stage:
         if not lines:
             return None
         file_id = ids.output_file_id(token_bytes(12))
-        writer = await self.visitor.house.blobs.create(f"files/{file_id[-24:]}")
-        await writer.write(b"".join(line + b"\n" for line in lines))
-        blob = await writer.commit()
-        file = File(
-            id=file_id,
-            account="default",
-            purpose=Purpose.BATCH_OUTPUT,
-            filename=f"{file_id}.jsonl",
-            bytes=blob.bytes,
-            digest=blob.digest,
-            blob=blob.key,
-            created_at=self.visitor.house.clock.now(),
-        )
-        return replace(file, **more)
+        data = b"".join(line + b"\n" for line in lines)
+        told = {
+            "account": "default",
+            "purpose": Purpose.BATCH_OUTPUT,
+            "filename": f"{file_id}.jsonl",
+            **more,
+        }
+        house = self.visitor.house
+        return await write_file(house.blobs, file_id, data, house.clock.now(), **told)
 
 
 async def make_batch(
@@ -166,9 +162,7 @@ async def begin(visitor: Visitor, data: bytes, *, shard_lines: int = 4, **fields
     house = visitor.house
     batch_id = str((await make_batch(visitor, data, **fields))["id"])
     before = await house.batch(batch_id)
-    cutter = LineCutter(len(data) + 1)
-    requests = [*cutter.feed(data), *cutter.finish()]
-    shards = _shards(batch_id, requests, len(data), shard_lines)
+    requests, shards = cut(batch_id, data, shard_lines, "qwen-plus")
     running = advance(before, Event.PLANNED, house.clock.now())
     running = replace(running, model="qwen-plus", currency="USD")
     assert running.status is Status.IN_PROGRESS
@@ -184,13 +178,3 @@ def charge(tokens: int, price: int, item: Item = Item.INPUT) -> Charge:
 def usage(used_in: int, used_out: int, **more: int) -> Usage:
     """Tokens of a shard."""
     return Usage(used_in, used_out, **more)
-
-
-def _shards(
-    batch_id: str, requests: Sequence[RawLine], file_bytes: int, shard_lines: int
-) -> list[Shard]:
-    cutter = ShardCutter(batch_id, max_lines=shard_lines, max_bytes=8 * 1024 * 1024)
-    lines = (Line(raw.number, raw.start, raw.end, "", "qwen-plus") for raw in requests)
-    found = [cutter.add(line) for line in lines]
-    found.append(cutter.finish(file_bytes))
-    return [shard for shard in found if shard is not None]

@@ -8,7 +8,6 @@ asked for goes through a ``Script``, which can make calls fail and tells of them
 import asyncio
 import inspect
 import json
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -17,19 +16,20 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine_fakes import DAY, FakeClock
+from stored_batch import new_batch, store_input
 
 from batchmill.config import EngineSettings, ModelSettings, Settings, UpstreamSettings
-from batchmill.domain import ids
 from batchmill.domain.batch import Batch, Event, Status, advance
 from batchmill.domain.errors import StorageFull
-from batchmill.domain.file import File, Purpose
+from batchmill.domain.file import File
 from batchmill.domain.pricing import NO_PRICES
 from batchmill.engine.engine import Engine
-from batchmill.ports import Blobs, Quota, Store
+from batchmill.ports import Blobs, Store
+from batchmill.upstream.mock import MockUpstream
+from batchmill.upstream.mock import Script as Answers
 from batchmill.wiring.engine import open_engine
 from batchmill.wiring.parts import Parts, open_parts
 
-PLENTY = Quota(files=10**6, bytes=10**15)
 CHAT = "/v1/chat/completions"
 FULL = StorageFull("The disk is full; make room.")
 
@@ -169,23 +169,7 @@ class House:
         data = b"".join(
             (one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in lines
         )
-        key = f"files/{secrets.token_hex(8)}"
-        writer = await self.blobs.create(key)
-        await writer.write(data)
-        blob = await writer.commit()
-        file = File(
-            id=ids.input_file_id(secrets.token_bytes(12)),
-            account="acme",
-            purpose=Purpose.BATCH,
-            filename="in.jsonl",
-            bytes=blob.bytes,
-            digest=blob.digest,
-            blob=blob.key,
-            created_at=self.clock.now(),
-        )
-        file = replace(file, **changes)
-        await self.rows.files.add(file, PLENTY)
-        return file
+        return await store_input(self.rows, self.blobs, data, self.clock.now(), **changes)
 
     async def submit(
         self, lines: Iterable[dict[str, Any] | bytes], window: float = DAY, **changes: Any
@@ -195,19 +179,9 @@ class House:
         return await self.create(file.id, window, **changes)
 
     async def create(self, file_id: str, window: float = DAY, **changes: Any) -> Batch:
-        now = self.clock.now()
-        batch = Batch(
-            id=ids.batch_id(secrets.token_bytes(16)),
-            account="acme",
-            input_file_id=file_id,
-            endpoint=CHAT,
-            completion_window="24h",
-            status=Status.VALIDATING,
-            created_at=now,
-            expires_at=now + window,
-            price_version=self.parts.prices.version,
-        )
-        made = await self.rows.batches.create(replace(batch, **changes), None, ())
+        told = {"price_version": self.parts.prices.version, **changes}
+        batch = new_batch(file_id, self.clock.now(), window, **told)
+        made = await self.rows.batches.create(batch, None, ())
         self.engine.wake()
         return made
 
@@ -329,3 +303,14 @@ async def open_house(
                 yield house
             finally:
                 await house.stop()
+
+
+@asynccontextmanager
+async def open_mock(script: Answers | None = None) -> AsyncIterator[tuple[MockUpstream, str]]:
+    """A scripted upstream, and where it listens."""
+    upstream = MockUpstream(script)
+    url = await upstream.start()
+    try:
+        yield upstream, url
+    finally:
+        await upstream.stop()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from dispatcher_desk import LINES, Desk, open_desk
 
-from batchmill.domain.batch import Event, Status
+from batchmill.domain.batch import Batch, Event, Status
 from batchmill.domain.errors import StorageFull, Superseded
 from batchmill.domain.shards import ShardStatus
 from batchmill.engine.shard_reader import WINDOW
@@ -19,6 +19,19 @@ def handed_out(desk: Desk) -> list[int]:
     return [shard.index for shard in desk.cluster.got]
 
 
+async def hand_out(desk: Desk, shards: int, room: int = 10**6) -> None:
+    """Give the model room, begin, and wait until so many shards are handed out."""
+    desk.cluster.room["m"] = room
+    desk.start()
+    await desk.until(lambda: len(desk.cluster.got) == shards)
+
+
+async def finish(desk: Desk, batch: Batch) -> None:
+    """All that is handed out is done, and so the batch is delivered."""
+    await desk.cluster.finish(*desk.cluster.out.values())
+    await desk.until(lambda: desk.delivered == [batch.id])
+
+
 # --- windows ---
 
 
@@ -29,13 +42,10 @@ def test_every_shard_is_handed_out_once_however_many_windows_they_fill(
     async def main() -> None:
         async with open_desk(tmp_path, start=False) as desk:
             batch = await desk.add(shards=shards)
-            desk.cluster.room["m"] = 10**6
-            desk.start()
             # All of them, and more than one claim, without the clock moving on.
-            await desk.until(lambda: len(desk.cluster.got) == shards)
+            await hand_out(desk, shards)
             assert handed_out(desk) == list(range(shards))
-            await desk.cluster.finish(*desk.cluster.got)
-            await desk.until(lambda: desk.delivered == [batch.id])
+            await finish(desk, batch)
             assert len(desk.cluster.got) == shards
 
     asyncio.run(main())
@@ -65,16 +75,13 @@ def test_a_lost_shard_comes_again_once_whether_its_window_has_passed_or_not(
     async def main() -> None:
         async with open_desk(tmp_path, start=False) as desk:
             batch = await desk.add(shards=WINDOW + 3)
-            desk.cluster.room["m"] = WINDOW * LINES
-            desk.start()
-            await desk.until(lambda: len(desk.cluster.got) == WINDOW)
+            await hand_out(desk, WINDOW, room=WINDOW * LINES)
             desk.cluster.end(desk.cluster.got[lost], ShardEnd.LOST)
             await desk.until_idle()
             desk.cluster.room["m"] = 10**6
             await desk.until_idle()
             assert sorted(handed_out(desk)) == sorted([*range(WINDOW + 3), lost])
-            await desk.cluster.finish(*desk.cluster.out.values())
-            await desk.until(lambda: desk.delivered == [batch.id])
+            await finish(desk, batch)
 
     asyncio.run(main())
 
@@ -90,8 +97,7 @@ def test_after_a_claim_that_failed_nothing_is_left_out(tmp_path: Path) -> None:
                 await desk.until_idle()
             await desk.until_idle()
             assert sorted(handed_out(desk)) == list(range(WINDOW + 3))
-            await desk.cluster.finish(*desk.cluster.got)
-            await desk.until(lambda: desk.delivered == [batch.id])
+            await finish(desk, batch)
 
     asyncio.run(main())
 
@@ -102,9 +108,7 @@ def test_a_batch_does_not_settle_while_the_store_knows_a_shard_that_is_not_done(
     async def main() -> None:
         async with open_desk(tmp_path, start=False) as desk:
             batch = await desk.add(shards=2)
-            desk.cluster.room["m"] = 2 * LINES
-            desk.start()
-            await desk.until(lambda: len(desk.cluster.got) == 2)
+            await hand_out(desk, 2, room=2 * LINES)
             first, second = desk.cluster.got
             await desk.cluster.finish(second)
             desk.cluster.room["m"] = 10**6
@@ -202,9 +206,7 @@ def test_the_store_is_looked_at_although_shards_keep_ending(tmp_path: Path) -> N
         async with open_desk(tmp_path, start=False) as desk:
             await desk.add("batch_1", 40)
             other = await desk.add("batch_2", 1, models=("n",))
-            desk.cluster.room["m"] = LINES
-            desk.start()
-            await desk.until(lambda: len(desk.cluster.got) == 1)
+            await hand_out(desk, 1, room=LINES)
             await desk.move(other, Event.CANCEL_REQUESTED)
             for got in range(1, 12):
                 desk.clock.advance(0.3)
@@ -236,9 +238,7 @@ def test_a_batch_whose_shards_cannot_be_read_holds_up_no_other(tmp_path: Path) -
             first = await desk.add("batch_1", 1)
             second = await desk.add("batch_2", 1, window=2 * 86_400.0)
             desk.script.fail("shards.undone", StorageFull("The disk is full."))
-            desk.cluster.room["m"] = 10**6
-            desk.start()
-            await desk.until(lambda: len(desk.cluster.got) == 1)
+            await hand_out(desk, 1)
             assert desk.cluster.got[0].batch_id == second.id
             await desk.until_idle()
             assert [shard.batch_id for shard in desk.cluster.got] == [second.id, first.id]

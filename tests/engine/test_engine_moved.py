@@ -4,8 +4,8 @@ import asyncio
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import postgres_server
 import pytest
 from bucket_server import new_place
 from engine_fakes import FakeClock
-from engine_house import House, open_house, settings_for, some_lines
+from engine_house import House, open_house, open_mock, settings_for, some_lines
 from engine_money import PRICES, check_bill
 from sqlalchemy import select
 
@@ -87,16 +87,6 @@ async def move(settings: Settings, source: Path, **options: Any) -> Freight:
     await settle(plan)
     async with open_mover(plan, Watch(), **options) as mover:
         return await mover.run()
-
-
-@asynccontextmanager
-async def open_mock(script: Upstream | None = None) -> AsyncIterator[tuple[MockUpstream, str]]:
-    mock = MockUpstream(script)
-    url = await mock.start()
-    try:
-        yield mock, url
-    finally:
-        await mock.stop()
 
 
 @dataclass

@@ -1,29 +1,17 @@
 """Cancel, deadline, SIGTERM and restart: what is in flight, what is kept, what is never resent."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from engine_fakes import T0, FakeClock, settle_down
-from engine_house import House, open_house, some_lines
+from engine_house import House, open_house, open_mock, some_lines
 
 from batchmill.domain.batch import Batch, Counts, Event, Status, advance
 from batchmill.domain.ids import line_id
 from batchmill.upstream.mock import MockUpstream
 from batchmill.upstream.mock import Script as Upstream
 from batchmill.upstream.mock.script import Fault
-
-
-@asynccontextmanager
-async def open_mock(script: Upstream | None = None) -> AsyncIterator[tuple[MockUpstream, str]]:
-    mock = MockUpstream(script)
-    url = await mock.start()
-    try:
-        yield mock, url
-    finally:
-        await mock.stop()
 
 
 async def half_done(house: House, mock: MockUpstream, lines: int, done: int) -> Batch:

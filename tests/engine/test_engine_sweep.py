@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from engine_fakes import DAY, T0
-from engine_house import FULL, PLENTY, House, open_house, some_lines
+from engine_house import FULL, House, open_house, some_lines
+from stored_batch import PLENTY
 
 from batchmill.domain.batch import Event, advance
 from batchmill.domain.file import Purpose, Upload, UploadPart, UploadStatus

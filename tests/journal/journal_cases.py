@@ -160,3 +160,22 @@ async def written(journal: Journal, shard: Shard, records: Sequence[Record]) -> 
         segment.append(record)
     await segment.close()
     return heard
+
+
+ATTEMPTS = {
+    1: [a_record(1, line=b"first"), a_record(2)],
+    2: [a_record(1, line=b"late"), a_record(3)],
+    10: [a_record(3, line=b"twin")],
+}
+"""Attempts at one shard that settled lines of each other's."""
+
+FIRSTS = {1: b"first", 2: a_record(2).line, 3: a_record(3).line}
+"""What counts of ``ATTEMPTS``."""
+
+
+async def read_attempts(journal: Journal, *order: int) -> dict[int, bytes]:
+    """What is read of ``ATTEMPTS`` that were written in this order."""
+    for attempt in order:
+        await written(journal, a_shard(attempt=attempt), ATTEMPTS[attempt])
+    settled = await journal.read(BATCH, 0)
+    return {number: record.line for number, record in settled.records.items()}

@@ -5,10 +5,12 @@ import asyncio
 import pytest
 from journal_cases import (
     BATCH,
+    FIRSTS,
     Heard,
     Place,
     a_record,
     a_shard,
+    read_attempts,
     with_each,
     with_place,
     written,
@@ -46,15 +48,7 @@ async def test_sent_marks_are_read_back_and_told_of_to_nobody(journal: Journal) 
 async def test_the_first_record_of_a_line_counts_whichever_attempt_it_is_from(
     journal: Journal,
 ) -> None:
-    await written(journal, a_shard(attempt=1), [a_record(1, line=b"first"), a_record(2)])
-    await written(journal, a_shard(attempt=2), [a_record(1, line=b"late"), a_record(3)])
-    await written(journal, a_shard(attempt=10), [a_record(3, line=b"twin")])
-    settled = await journal.read(BATCH, 0)
-    assert {number: record.line for number, record in settled.records.items()} == {
-        1: b"first",
-        2: a_record(2).line,
-        3: a_record(3).line,
-    }
+    assert await read_attempts(journal, 1, 2, 10) == FIRSTS
 
 
 @with_each

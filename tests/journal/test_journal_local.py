@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from journal_cases import (
     BATCH,
+    FIRSTS,
     Heard,
     a_record,
     a_shard,
     open_journal,
+    read_attempts,
     segment_path,
     with_journal,
     written,
@@ -27,18 +29,10 @@ def open_descriptors() -> int:
 
 
 @with_journal
-async def test_the_first_record_of_a_line_counts_whichever_attempt_it_is_from(
+async def test_attempts_come_in_the_order_of_their_numbers_and_not_of_their_time(
     journal: LocalJournal, root: Path
 ) -> None:
-    await written(journal, a_shard(attempt=2), [a_record(1, line=b"late"), a_record(3)])
-    await written(journal, a_shard(attempt=1), [a_record(1, line=b"first"), a_record(2)])
-    await written(journal, a_shard(attempt=10), [a_record(3, line=b"twin")])
-    settled = await journal.read(BATCH, 0)
-    assert {number: record.line for number, record in settled.records.items()} == {
-        1: b"first",
-        2: a_record(2).line,
-        3: a_record(3).line,
-    }
+    assert await read_attempts(journal, 2, 1, 10) == FIRSTS
 
 
 def test_a_tail_torn_at_any_byte_leaves_the_whole_records(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Any, TypeVar
 
+from hand_parts import HandClock, HandJournal
+from stored_batch import cut, write_file
 from structlog.testing import capture_logs
 
 from batchmill.blobs import LocalBlobs
@@ -21,11 +23,11 @@ from batchmill.domain.batch import Batch, Counts, Event, Status, advance
 from batchmill.domain.file import File, Purpose
 from batchmill.domain.ids import line_id
 from batchmill.domain.limits import Limits
-from batchmill.domain.lines import Line, LineCutter, RawLine, parse_request
+from batchmill.domain.lines import RawLine, parse_request
 from batchmill.domain.results import error_line, judge, output_line
-from batchmill.domain.shards import Shard, ShardCutter
+from batchmill.domain.shards import Shard
 from batchmill.domain.usage import ZERO
-from batchmill.ports import Record, Settled, ShardTally
+from batchmill.ports import Record, ShardTally
 from batchmill.service.caller import Caller
 from batchmill.service.error_groups import ErrorGroups
 from batchmill.service.files import Files
@@ -46,39 +48,6 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a test's coroutine to its end."""
     with capture_logs():
         return asyncio.run(main)
-
-
-class HandClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def now(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        self.time += seconds
-
-
-@dataclass
-class HandJournal:
-    """A journal that holds what a test puts there, and remembers what was read."""
-
-    records: dict[tuple[str, int], dict[int, Record]] = field(default_factory=dict)
-    reads: list[int] = field(default_factory=list)
-    on_read: Coroutine[Any, Any, None] | None = None
-
-    async def read(self, batch_id: str, index: int) -> Settled:
-        self.reads.append(index)
-        if self.on_read is not None:
-            happening, self.on_read = self.on_read, None
-            await happening
-        return Settled(dict(self.records.get((batch_id, index), {})), frozenset())
-
-    def drop(self, batch_id: str) -> None:
-        for key in [key for key in self.records if key[0] == batch_id]:
-            del self.records[key]
 
 
 @dataclass
@@ -102,8 +71,7 @@ class Story:
         line = result_line(self.id, number, custom_id, ok=ok, **answer)
         record = self.settled.setdefault(number, Record(number, ok, ZERO, line))
         shard = max((s for s in self.shards if s.first_line <= number), key=lambda s: s.index)
-        records = self.ground.journal.records.setdefault((self.id, shard.index), {})
-        records.setdefault(number, record)
+        self.ground.journal.put(self.id, shard.index, record)
 
     async def close_shard(self, index: int) -> None:
         """Every line of the shard is settled."""
@@ -138,13 +106,13 @@ class Story:
         )
         files = [file for file in (output, error) if file is not None]
         assert await self.ground.store.batches.deliver(stopping, after, files)
-        self.ground.journal.drop(self.id)
+        await self.ground.journal.drop(self.id)
 
     async def break_down(self) -> None:
         """The batch fails in the midst of it, and has no files."""
         before = await self.batch()
         assert await self.ground.store.batches.move(before, advance(before, Event.BROKE, NOON))
-        self.ground.journal.drop(self.id)
+        await self.ground.journal.drop(self.id)
 
     async def forget(self, which: str) -> None:
         """Delete a file of the batch: ``input``, ``output`` or ``error``."""
@@ -233,20 +201,8 @@ class Ground:
         self, file_id: str, data: bytes, purpose: Purpose = Purpose.BATCH, **more: Any
     ) -> File:
         """A file whose blob stands; its row is the caller's to store."""
-        writer = await self.blobs.create(f"files/{file_id[-24:]}")
-        await writer.write(data)
-        blob = await writer.commit()
-        file = File(
-            id=file_id,
-            account=CALLER.account,
-            purpose=purpose,
-            filename="in.jsonl",
-            bytes=blob.bytes,
-            digest=blob.digest,
-            blob=blob.key,
-            created_at=NOON,
-        )
-        return replace(file, **more)
+        told = {"account": CALLER.account, "purpose": purpose, **more}
+        return await write_file(self.blobs, file_id, data, NOON, **told)
 
     async def keep(self, data: bytes, **more: Any) -> File:
         """A stored input file."""
@@ -261,9 +217,7 @@ class Ground:
         """A batch whose shards are all running; ``more`` are fields of its input file."""
         file = await self.keep(data, **more)
         batch = await self.create(file)
-        cutter = LineCutter(len(data) + 1)
-        requests = [*cutter.feed(data), *cutter.finish()]
-        shards = _shards(batch.id, requests, len(data), shard_lines)
+        requests, shards = cut(batch.id, data, shard_lines, "m")
         running = advance(batch, Event.PLANNED, NOON)
         running = replace(running, model="m", counts=Counts(total=len(requests)))
         assert await self.store.batches.plan(batch, running, shards)
@@ -293,7 +247,7 @@ async def opened(
     blobs = LocalBlobs(root / "blobs")
     try:
         yield Ground(
-            store, blobs, HandJournal(), HandClock(), limits or Limits(), scan_bytes=scan_bytes
+            store, blobs, HandJournal(), HandClock(NOON), limits or Limits(), scan_bytes=scan_bytes
         )
     finally:
         await store.close()
@@ -336,13 +290,3 @@ def result_line(
         return error_line(name, custom_id, code=code, message=message)
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return output_line(name, custom_id, judge(status, data))
-
-
-def _shards(
-    batch_id: str, requests: Sequence[RawLine], file_bytes: int, shard_lines: int
-) -> list[Shard]:
-    cutter = ShardCutter(batch_id, max_lines=shard_lines, max_bytes=8 * 1024 * 1024)
-    lines = (Line(raw.number, raw.start, raw.end, "", "m") for raw in requests)
-    found = [cutter.add(line) for line in lines]
-    found.append(cutter.finish(file_bytes))
-    return [shard for shard in found if shard is not None]

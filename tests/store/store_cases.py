@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from postgres_server import DATABASES
+from sqlalchemy import Connection
 
 from batchmill.domain.batch import Batch, Counts, Event, Status, advance
-from batchmill.domain.file import File, Purpose
+from batchmill.domain.file import File, Purpose, Upload, UploadStatus
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import Usage
 from batchmill.ports import Quota, ShardTally, Store
-from batchmill.store import SqlStore, open_store
+from batchmill.store import SqlStore, migrations, open_store
 
 T0 = 1_700_000_000.0
 PLENTY = Quota(files=1_000_000, bytes=10**15)
@@ -101,6 +104,21 @@ def a_batch(name: str = "1", **changes: Any) -> Batch:
     return replace(batch, **changes)
 
 
+def an_upload(name: str = "1", **changes: Any) -> Upload:
+    upload = Upload(
+        id=f"upload_{name}",
+        account="acme",
+        purpose=Purpose.BATCH,
+        filename="in.jsonl",
+        bytes=100,
+        mime_type="application/jsonl",
+        status=UploadStatus.PENDING,
+        created_at=T0,
+        expires_at=T0 + 3600,
+    )
+    return replace(upload, **changes)
+
+
 def some_shards(batch: Batch, count: int, lines: int = 10) -> list[Shard]:
     return [
         Shard(
@@ -152,3 +170,12 @@ async def get(store: Store, batch: Batch) -> Batch:
     found = await store.batches.get(batch.account, batch.id)
     assert found is not None
     return found
+
+
+def upgrade_to(revision: str, connection: Connection) -> None:
+    """Bring a schema to what an older release knew."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)

@@ -8,12 +8,12 @@ from itertools import cycle
 from typing import Any
 
 from sqlalchemy import func, select
-from store_cases import T0, a_batch, a_file, a_tally, get, planned, with_stores
+from store_cases import T0, a_batch, a_file, a_tally, an_upload, get, planned, with_stores
 
 from batchmill.domain.account import OPERATOR, OPERATOR_WORKSPACE, Deed, Key, Role
 from batchmill.domain.batch import Event, Status, advance
 from batchmill.domain.caps import Cap, Scope
-from batchmill.domain.file import Purpose, Upload, UploadPart, UploadStatus
+from batchmill.domain.file import UploadPart, UploadStatus
 from batchmill.domain.ledger import Charge, Entry, Payer
 from batchmill.domain.post import Tried, after_try
 from batchmill.domain.pricing import Item
@@ -59,20 +59,6 @@ async def accepted(*doing: Awaitable[Any], refusal: type[Exception]) -> int:
     return sum(not isinstance(end, refusal) for end in ends)
 
 
-def an_upload(name: object = 1, size: int = 100) -> Upload:
-    return Upload(
-        id=f"upload_{name}",
-        account="acme",
-        purpose=Purpose.BATCH,
-        filename="in.jsonl",
-        bytes=size,
-        mime_type="",
-        status=UploadStatus.PENDING,
-        created_at=T0,
-        expires_at=T0 + 3600,
-    )
-
-
 # --- what an account may keep, begin and ask for ---
 
 
@@ -88,7 +74,7 @@ async def test_reservations_files_and_uploads_never_exceed_their_quota(
             return store.files.reserve(room, quota, T0)
         if number % 3 == 1:
             return store.files.add(a_file(f"whole{number}"), quota)
-        return store.uploads.add(an_upload(number), quota)
+        return store.uploads.add(an_upload(str(number)), quota)
 
     keeping = (keep(n, store) for n, store in zip(range(MANY), cycle((one, two)), strict=False))
     assert await accepted(*keeping, refusal=QuotaReached) == 7
@@ -108,7 +94,7 @@ async def test_an_upload_ends_once(one: Store, two: Store) -> None:
     """Completed by one of many, or cancelled; a part comes before that, or not at all."""
     plenty = Quota(10**6, 10**12)
     for number in range(4):
-        upload = an_upload(number)
+        upload = an_upload(str(number))
         await one.uploads.add(upload, plenty)
         part = UploadPart(f"part_{number}", upload.id, 10, f"parts/{number}", T0)
         file = a_file(f"done{number}")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_cases import PLENTY, T0, a_batch, a_file, planned, with_store
+from store_cases import PLENTY, T0, a_batch, a_file, an_upload, planned, with_store
 
 from batchmill.domain.account import Deed
-from batchmill.domain.file import Purpose, Upload, UploadStatus
+from batchmill.domain.file import UploadStatus
 from batchmill.ports import FileQuery, Kept, Quota, QuotaReached, Reservation, Store
 from batchmill.store import open_store
 
@@ -21,21 +21,6 @@ MANY = Quota(files=100, bytes=1000)
 def some_room(name: str = "1", size: int = 100, **changes: Any) -> Reservation:
     room = Reservation(f"file-batch-{name}", "acme", size, T0 + LIFE)
     return replace(room, **changes)
-
-
-def an_upload(name: str = "1", **changes: Any) -> Upload:
-    upload = Upload(
-        id=f"upload_{name}",
-        account="acme",
-        purpose=Purpose.BATCH,
-        filename="in.jsonl",
-        bytes=100,
-        mime_type="",
-        status=UploadStatus.PENDING,
-        created_at=T0,
-        expires_at=T0 + 3600,
-    )
-    return replace(upload, **changes)
 
 
 async def refused(doing: Any) -> str | None:

@@ -4,15 +4,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from postgres_server import database
 from sqlalchemy import Connection, inspect, select, text
-from store_cases import T0, a_batch, a_tally, get, planned, with_store
+from store_cases import T0, a_batch, a_tally, get, planned, upgrade_to, with_store
 
 from batchmill.domain.batch import Event, advance
 from batchmill.domain.ledger import Charge, Entry, Payer
@@ -21,7 +20,7 @@ from batchmill.domain.pricing import Item
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import Usage
 from batchmill.ports import Dimension, ShardTally, Store, UsageFilter, UsageQuery
-from batchmill.store import SqlStore, migrations, open_store
+from batchmill.store import SqlStore, open_store
 from batchmill.store.database import Database
 from batchmill.store.sql import backend_for
 from batchmill.store.tables import ledger, ledger_items, metadata, meters
@@ -198,15 +197,7 @@ async def make_old(where: str) -> None:
     """A database as it was at revision 0004, with a little in its ledger."""
     old = Database(backend_for(where))
     async with old.opening(), old.write() as connection:
-        await connection.run_sync(upgrade_to_0004)
+        await connection.run_sync(partial(upgrade_to, "0004"))
         for statement in OLD_ROWS:
             await connection.execute(text(statement))
     await old.close()
-
-
-def upgrade_to_0004(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "0004")

@@ -2,16 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, text
-from store_cases import PLENTY, T0, a_batch, a_file, planned, with_store
+from sqlalchemy import text
+from store_cases import PLENTY, T0, a_batch, a_file, planned, upgrade_to, with_store
 
 from batchmill.domain.file import Purpose
 from batchmill.ports import BatchQuery, FileQuery, Store
-from batchmill.store import migrations, open_store
+from batchmill.store import open_store
 from batchmill.store.database import Database
 from batchmill.store.sqlite import SqliteBackend
 
@@ -149,14 +148,6 @@ async def make_old(path: Path, count: int) -> None:
     )
     rows = [{"id": f"file-batch-{n}", "name": f"Ünter {n}.jsonl"} for n in range(count)]
     async with database.opening(), database.write() as connection:
-        await connection.run_sync(upgrade_to_0002)
+        await connection.run_sync(partial(upgrade_to, "0002"))
         await connection.execute(adding, rows)
     await database.close()
-
-
-def upgrade_to_0002(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "0002")

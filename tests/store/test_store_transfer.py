@@ -15,15 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from row_cases import Rows, databases
 from sqlalchemy import select
-from store_cases import PLENTY, T0, a_batch, a_file, planned
+from store_cases import PLENTY, T0, a_batch, a_file, an_upload, planned
 
 from batchmill.domain.errors import ConfigError, Conflict
-from batchmill.domain.file import Purpose, Upload, UploadPart, UploadStatus
+from batchmill.domain.file import UploadPart, UploadStatus
 from batchmill.ports.moving import NamedBlob, Weight
 from batchmill.store import open_store
 from batchmill.store.database import Database
 from batchmill.store.tables import accounts, files, leadership, metadata, secrets, signs
-from batchmill.store.transfer import MOVED, SqlRegister, SqlRowMove, open_for_moving
+from batchmill.store.transfer import MOVED, SqlInventory, SqlRowMove, open_for_moving
 
 TARGETS = ("sqlite", "postgresql")
 
@@ -345,30 +345,16 @@ def test_files_and_parts_of_pending_uploads_name_blobs(
         assert await store.uploads.close(cancelled)
         await store.close()
         database = await open_for_moving(url)
-        register = SqlRegister(database)
+        inventory = SqlInventory(database)
         try:
-            named = [one async for one in register.named()]
+            named = [one async for one in inventory.named()]
             assert named == [
                 *(NamedBlob(f"files/{n}", n, "d" * 64, f"file-batch-{n}") for n in range(5)),
                 NamedBlob("uploads/pending", 50, None, "part-pending"),
             ]
-            assert await register.weigh() == Weight(6, 60)
+            assert await inventory.weigh() == Weight(6, 60)
         finally:
             await database.close()
 
     with empty(kind) as url:
         asyncio.run(main(url))
-
-
-def an_upload(name: str) -> Upload:
-    return Upload(
-        id=f"upload-{name}",
-        account="acme",
-        purpose=Purpose.BATCH,
-        filename="in.jsonl",
-        bytes=100,
-        mime_type="",
-        status=UploadStatus.PENDING,
-        created_at=T0,
-        expires_at=T0 + 3600,
-    )

@@ -1,28 +1,10 @@
 """Multipart uploads: an upload leaves ``pending`` once, for every database."""
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
-from store_cases import PLENTY, T0, a_file, with_store
+from store_cases import PLENTY, T0, a_file, an_upload, with_store
 
-from batchmill.domain.file import Purpose, Upload, UploadPart, UploadStatus
+from batchmill.domain.file import Upload, UploadPart, UploadStatus
 from batchmill.ports import Quota, QuotaReached, Store
-
-
-def an_upload(name: str = "1", **changes: Any) -> Upload:
-    upload = Upload(
-        id=f"upload_{name}",
-        account="acme",
-        purpose=Purpose.BATCH,
-        filename="in.jsonl",
-        bytes=100,
-        mime_type="application/jsonl",
-        status=UploadStatus.PENDING,
-        created_at=T0,
-        expires_at=T0 + 3600,
-    )
-    return replace(upload, **changes)
 
 
 def a_part(name: str, upload: Upload) -> UploadPart:

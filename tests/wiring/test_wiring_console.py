@@ -2,32 +2,17 @@
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
+from wiring_house import served
 
-from batchmill.config import Settings
-from batchmill.config.settings import ConsoleSettings, DataSettings, ServerSettings
+from batchmill.config.settings import ConsoleSettings, ServerSettings
 from batchmill.domain.errors import ConfigError
 from batchmill.service.sessions import SECRET_BYTES
-from batchmill.wiring.api import make_app
 from batchmill.wiring.console import session_secret
-from batchmill.wiring.parts import Paths, open_parts
-
-
-@asynccontextmanager
-async def served(folder: Path, **sections: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    settings = Settings(data=DataSettings(dir=folder), **sections)
-    async with open_parts(settings) as parts:
-        app = make_app(settings, parts, lambda: None)
-        door = httpx2.ASGITransport(app=app)
-        async with httpx2.AsyncClient(transport=door, base_url="http://localhost") as client:
-            yield client
+from batchmill.wiring.parts import Paths
 
 
 def test_who_opens_the_server_in_a_browser_gets_to_the_batches(tmp_path: Path) -> None:

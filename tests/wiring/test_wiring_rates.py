@@ -1,31 +1,18 @@
 """Which rates a server has: all of them where it needs keys, else those that were set."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
+from wiring_house import served
 
 from batchmill.config import Settings
-from batchmill.config.settings import DataSettings, RateSettings, ServerSettings
+from batchmill.config.settings import RateSettings, ServerSettings
 from batchmill.domain.rates import Rate, RateRule
-from batchmill.wiring.api import make_app
-from batchmill.wiring.parts import open_parts
 
 SLOW = RateSettings(file_other=Rate(2, 3600.0))
-
-
-@asynccontextmanager
-async def served(folder: Path, **sections: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    settings = Settings(data=DataSettings(dir=folder), **sections)
-    async with open_parts(settings) as parts:
-        app = make_app(settings, parts, lambda: None)
-        door = httpx2.ASGITransport(app=app)
-        async with httpx2.AsyncClient(transport=door, base_url="http://localhost") as client:
-            yield client
 
 
 async def statuses(client: httpx2.AsyncClient, path: str, count: int) -> list[int]:

@@ -119,10 +119,6 @@ NEW_UPLOAD: Final = {
     "mime_type": "application/jsonl",
 }
 COMPLETE: Final = {"part_ids": [_PART.id], "md5": "9e107d9d372bb6826bd81d3542a419d6"}
-INPUT_LINE: Final = (
-    '{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":'
-    '{"model":"qwen-plus","messages":[{"role":"user","content":"What is 2+2?"}]}}\n'
-)
 RESULT_LINE: Final = (
     '{"id":"c308ef7f-0c6b-4d5f-9f0e-6d2f1a7b8c9d","custom_id":"1","response":{"status_code":200,'
     '"request_id":"c308ef7f-0c6b-4d5f-9f0e-6d2f1a7b8c9d","body":{"object":"chat.completion",'

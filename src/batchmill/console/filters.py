@@ -4,7 +4,7 @@ An address holds only what is chosen, so that it can be shared.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from starlette.responses import Response
@@ -12,6 +12,8 @@ from starlette.responses import Response
 from batchmill.console.view.spans import CUSTOM
 from batchmill.console.visit import Visit
 from batchmill.service.administration import Administration
+from batchmill.service.trends import Choices, Trends
+from batchmill.service.usage_scope import UsageSpec
 
 FORM: Final = "filters"
 
@@ -41,6 +43,19 @@ def remember(visit: Visit, response: Response, at: str) -> Response:
 def is_renewal(visit: Visit) -> bool:
     """Whether only a part of the page is asked for, and not its filters."""
     return visit.request.headers.get("hx-request") == "true"
+
+
+def only(text: str) -> tuple[str, ...]:
+    """What a filter narrows a question to; all there is where nothing is chosen."""
+    return (text,) if text else ()
+
+
+async def usage_choices(
+    visit: Visit, trends: Trends, admin: Administration, spec: UsageSpec | None
+) -> dict[str, Any]:
+    """What the filters of a page of usage offer. ``spec`` is None where it cannot be asked."""
+    choices = Choices() if spec is None else await trends.choices(visit.caller, spec)
+    return {"choices": choices, "accounts": await account_names(visit, admin)}
 
 
 async def account_names(visit: Visit, admin: Administration) -> Mapping[str, str]:

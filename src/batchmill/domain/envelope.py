@@ -107,6 +107,14 @@ def decode(decoder: msgspec.json.Decoder[Shape], data: bytes) -> Shape:
         return decoder.decode(whole)
 
 
+def decode_or_none(decoder: msgspec.json.Decoder[Shape], data: Raw | bytes) -> Shape | None:
+    """As ``decode``; None for what is ``UNREADABLE``."""
+    try:
+        return decode(decoder, bytes(data))
+    except UNREADABLE:
+        return None
+
+
 def read_fields(data: bytes) -> dict[str, Raw]:
     """The members of a JSON object, undecoded; raises ``UNREADABLE``."""
     return decode(_FIELDS, data)

@@ -31,7 +31,7 @@ class Weight:
     bytes: int
 
 
-class Register(Protocol):
+class Inventory(Protocol):
     """What a database says about itself and about blobs."""
 
     async def count(self) -> Mapping[str, int]:

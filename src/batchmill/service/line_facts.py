@@ -6,19 +6,17 @@ No value is decoded that nobody shows.
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
 
-from batchmill.domain.envelope import UNREADABLE, decode
+from batchmill.domain.envelope import decode_or_none
 
 _NULL: Final = Raw(b"null")
 _OK: Final = 200
 _MOST_TOKENS: Final = 2**53
 _LONG_BYTES: Final = 256 * 1024
-
-Shape = TypeVar("Shape")
 
 
 class _Named(Struct, gc=False):
@@ -89,24 +87,24 @@ async def look_at(line: bytes) -> Facts:
 
 def read_facts(line: bytes) -> Facts:
     """The facts of a result line."""
-    parts = _read(_LINE, line) or _Line()
-    response = _read(_RESPONSE, parts.response) or _Response()
+    parts = decode_or_none(_LINE, line) or _Line()
+    response = decode_or_none(_RESPONSE, parts.response) or _Response()
     status = _integer(response.status_code)
-    body = _read(_BODY, response.body) or _Body()
+    body = decode_or_none(_BODY, response.body) or _Body()
     error = _error(parts, body, status)
     return Facts(
         custom_id=_text(parts.custom_id) or "",
         status=status,
         error_code=_code(error),
         message=_text(error.message),
-        total_tokens=_total(_read(_USAGE, body.usage) or _Usage()),
+        total_tokens=_total(decode_or_none(_USAGE, body.usage) or _Usage()),
         region=_text(response.region),
     )
 
 
 def read_custom_id(line: bytes) -> str:
     """The custom_id of a line of any file; empty where it cannot be read."""
-    named = _read(_NAMED, line)
+    named = decode_or_none(_NAMED, line)
     return "" if named is None else _text(named.custom_id) or ""
 
 
@@ -130,7 +128,7 @@ class Needle:
 
 def _error(parts: _Line, body: _Body, status: int | None) -> _Error:
     """The error of the line, or that of the answer."""
-    found = _read(_ERROR, parts.error) or _read(_ERROR, body.error)
+    found = decode_or_none(_ERROR, parts.error) or decode_or_none(_ERROR, body.error)
     if found is not None:
         return found
     if _text(body.error) is not None:
@@ -154,16 +152,9 @@ def _total(usage: _Usage) -> int | None:
     return total if total is not None and 0 <= total <= _MOST_TOKENS else None
 
 
-def _read(decoder: msgspec.json.Decoder[Shape], data: Raw | bytes) -> Shape | None:
-    try:
-        return decode(decoder, bytes(data))
-    except UNREADABLE:
-        return None
-
-
 def _text(value: Raw) -> str | None:
-    return _read(_TEXT, value)
+    return decode_or_none(_TEXT, value)
 
 
 def _integer(value: Raw) -> int | None:
-    return _read(_INTEGER, value)
+    return decode_or_none(_INTEGER, value)

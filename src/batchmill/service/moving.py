@@ -15,10 +15,10 @@ from batchmill.domain.shards import Shard
 from batchmill.ports import Journal, Store
 from batchmill.ports.moving import (
     Damage,
+    Inventory,
     MoveLog,
     MoveWatch,
     NamedBlob,
-    Register,
     RowMove,
     Stage,
     Weight,
@@ -57,7 +57,7 @@ class Origin:
     """Where everything is: the database that the rows are in, and the bytes that they name."""
 
     store: Store
-    register: Register
+    inventory: Inventory
     places: Places
 
 
@@ -73,14 +73,14 @@ class Route:
 
 async def weigh_freight(origin: Origin, *, rows: bool, bytes_too: bool) -> Freight:
     """What there is to move of rows and bytes; nothing is written."""
-    counts = await origin.register.count() if rows else None
+    counts = await origin.inventory.count() if rows else None
     if not bytes_too:
         return Freight(counts)
     journals = _Tally()
     async for shard in _begun_shards(origin.store):
         settled = await origin.places.journal.read(shard.batch_id, shard.index)
         journals.add(weigh_settled(settled))
-    return Freight(counts, await origin.register.weigh(), journals.weight())
+    return Freight(counts, await origin.inventory.weigh(), journals.weight())
 
 
 class Mover:
@@ -113,10 +113,10 @@ class Mover:
         return freight
 
     async def _move_bytes(self, target: Places) -> Freight:
-        register = self._origin.register
+        inventory = self._origin.inventory
         carrier = _BlobCarrier(self._origin.places, target, self._watch)
-        self._watch.begin(Stage.BLOBS, (await register.weigh()).bytes)
-        await for_each(register.named(), carrier.carry)
+        self._watch.begin(Stage.BLOBS, (await inventory.weigh()).bytes)
+        await for_each(inventory.named(), carrier.carry)
         if carrier.damages and not self._leave_damaged:
             raise _refuse_damages(carrier.damages)
         journals = await self._move_journals(target.journal)
@@ -154,7 +154,7 @@ class Mover:
             await target.drop(batch_id)
 
     async def _move_rows(self, rows: RowMove, freight: Freight) -> Freight:
-        total = sum((await self._origin.register.count()).values())
+        total = sum((await self._origin.inventory.count()).values())
         self._watch.begin(Stage.ROWS, total)
         counts = await rows.copy(lambda _, count: self._watch.advance(count))
         return replace(freight, rows=counts)

@@ -80,8 +80,8 @@ def _assert_known(schema: Schema) -> None:
         )
 
 
-class SqlRegister:
-    """The port Register over a database."""
+class SqlInventory:
+    """The port Inventory over a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

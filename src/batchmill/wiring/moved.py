@@ -28,6 +28,11 @@ class Kind(StrEnum):
     DATABASE = "database"
     BLOBS = "blobs"
 
+    @property
+    def subject(self) -> str:
+        """How a sentence about it begins."""
+        return "The database" if self is Kind.DATABASE else "The files"
+
 
 class Step(msgspec.Struct, frozen=True):
     """A move to the place ``to``; times are Unix seconds, ``ended_at`` None while it is not over.
@@ -120,17 +125,14 @@ def assert_serves(settings: Settings) -> None:
         if step.ended_at is not None and place == own_place(kind, folder):
             day = datetime.fromtimestamp(int(step.ended_at), UTC).date()
             raise ConfigError(
-                f"{_NAMES[kind]} of {folder} moved to {step.to} on {day}: set data.{kind} to that "
+                f"{kind.subject} of {folder} moved to {step.to} on {day}: set data.{kind} to that "
                 "place, for what is in the folder is out of date."
             )
         if step.ended_at is None and place == step.to:
             raise ConfigError(
-                f"{_NAMES[kind]} of {folder} did not arrive in {step.to}, the move was cut off: "
+                f"{kind.subject} of {folder} did not arrive in {step.to}, the move was cut off: "
                 "run 'batchmill move' again as it was run before."
             )
-
-
-_NAMES: Final = {Kind.DATABASE: "The database", Kind.BLOBS: "The files"}
 
 
 def _now() -> float:

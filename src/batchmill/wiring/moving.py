@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from batchmill.config import DataSettings, Settings
 from batchmill.domain.errors import ConfigError
@@ -14,11 +13,9 @@ from batchmill.ports.secrets import SESSIONS
 from batchmill.service.carrying import Places
 from batchmill.service.moving import Freight, Mover, Origin, Route, weigh_freight
 from batchmill.store.database import Database
-from batchmill.store.transfer import SqlRegister, SqlRowMove, make_store, open_for_moving
+from batchmill.store.transfer import SqlInventory, SqlRowMove, make_store, open_for_moving
 from batchmill.wiring.moved import FolderLog, Kind, own_place, place_of, read_moves
 from batchmill.wiring.parts import Paths, check_bytes, database_of, open_bytes
-
-_NAMES: Final = {Kind.DATABASE: "The database", Kind.BLOBS: "The files"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ def plan_move(settings: Settings, folder: Path) -> Plan:
         place, step = place_of(kind, settings), moves.get(kind)
         if step is not None and step.ended_at is not None:
             if place != step.to:
-                raise ConfigError(f"{_NAMES[kind]} of {folder} moved to {step.to} before.")
+                raise ConfigError(f"{kind.subject} of {folder} moved to {step.to} before.")
         elif place != own_place(kind, folder) and _holds(kind, folder):
             places[kind] = place
     if not places and all(step.ended_at is None for step in moves.values()):
@@ -118,7 +115,7 @@ async def _open_origin(plan: Plan, stack: AsyncExitStack) -> Origin:
     where = Paths(plan.folder).database if moves_rows else database_of(plan.settings)
     database = await _open_database(where, stack)
     own = plan.settings.model_copy(update={"data": DataSettings(dir=plan.folder)})
-    return Origin(make_store(database), SqlRegister(database), _open_places(own, stack))
+    return Origin(make_store(database), SqlInventory(database), _open_places(own, stack))
 
 
 async def _open_database(where: str | Path, stack: AsyncExitStack) -> Database:

@@ -7,9 +7,9 @@ only; nothing that is decided rests on them.
 
 import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ STALE_SECONDS: Final = 10.0
 # Rows of processes that are gone for good; those of the living are never so old.
 _FORGOTTEN_SECONDS: Final = 600.0
 _SWEEP_SECONDS: Final = 60.0
+
+Content = TypeVar("Content")
 
 _decode = msgspec.json.Decoder(dict[str, Progress]).decode
 
@@ -122,21 +124,34 @@ def is_alive(path: Path, now: float) -> bool:
         return False
 
 
-class ProgressFile:
-    """The engine's last word on its batches, read again when it has changed."""
+class Changing(Generic[Content]):
+    """What ``read`` makes of a file, made again when the file has changed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read: Callable[[Path], Content]) -> None:
         self._path = path
+        self._read = read
         self._read_at = 0
-        self._progress: Mapping[str, Progress] = {}
+        self._content: Content | None = None
 
-    def of(self, batch_id: str) -> Progress | None:
-        """How a batch is getting on; None where the engine has not said."""
+    def get(self) -> Content | None:
+        """What the file holds; None where there is none."""
         try:
             changed_at = self._path.stat().st_mtime_ns
             if changed_at != self._read_at:
-                self._progress = read_progress(self._path.read_bytes())
+                self._content = self._read(self._path)
                 self._read_at = changed_at
         except FileNotFoundError:
             return None
-        return self._progress.get(batch_id)
+        return self._content
+
+
+class ProgressFile:
+    """The engine's last word on its batches."""
+
+    def __init__(self, path: Path) -> None:
+        self._told = Changing(path, lambda path: read_progress(path.read_bytes()))
+
+    def of(self, batch_id: str) -> Progress | None:
+        """How a batch is getting on; None where the engine has not said."""
+        told = self._told.get()
+        return None if told is None else told.get(batch_id)

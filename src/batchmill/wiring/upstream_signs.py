@@ -15,7 +15,7 @@ from batchmill.config import ModelSettings, Settings, UpstreamSettings
 from batchmill.domain.catalog import TEST_MODEL
 from batchmill.service.model_board import Backing, Seat, UpstreamFigures
 from batchmill.telemetry import read_snapshot
-from batchmill.wiring.signs import is_alive
+from batchmill.wiring.signs import Changing, is_alive
 
 TEST_UPSTREAM: Final = "test"
 
@@ -31,26 +31,16 @@ Named = tuple[str, str]
 
 
 class UpstreamFile:
-    """The engine's last word on its upstreams, read again when it has changed."""
+    """The engine's last word on its upstreams."""
 
     def __init__(self, path: Path, now: Callable[[], float]) -> None:
         self._path = path
         self._now = now
-        self._read_at = 0
-        self._figures: Mapping[Named, UpstreamFigures] = {}
+        self._figures = Changing(path, lambda path: figures_in(read_snapshot(path)))
 
     def __call__(self) -> Mapping[Named, UpstreamFigures] | None:
         """Every upstream that the engine has used; None where it is down."""
-        if not is_alive(self._path, self._now()):
-            return None
-        try:
-            changed_at = self._path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return None
-        if changed_at != self._read_at:
-            self._figures = figures_in(read_snapshot(self._path))
-            self._read_at = changed_at
-        return self._figures
+        return self._figures.get() if is_alive(self._path, self._now()) else None
 
 
 def figures_in(text: bytes) -> Mapping[Named, UpstreamFigures]:

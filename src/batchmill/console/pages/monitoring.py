@@ -9,11 +9,12 @@ from starlette.routing import BaseRoute
 
 from batchmill.console.entry import page
 from batchmill.console.filters import (
-    account_names,
     address,
     is_renewal,
+    only,
     read_filters,
     remember,
+    usage_choices,
 )
 from batchmill.console.view.plots import Axis, Series, bars, lines
 from batchmill.console.view.spans import Chosen, Span, latest, write_time
@@ -25,7 +26,6 @@ from batchmill.domain.usage import Usage
 from batchmill.ports import Dimension
 from batchmill.service.monitoring import ModelHealth, Monitored, Tally
 from batchmill.service.services import Services
-from batchmill.service.trends import Choices
 from batchmill.service.usage_scope import UsageSpec
 
 OVERVIEW: Final = "/monitoring"
@@ -96,15 +96,13 @@ class MonitoringPages:
         self, visit: Visit, asked: "Asked", fault: str | None
     ) -> dict[str, Any]:
         """What there is to choose from, and what the inputs hold."""
-        choices = Choices()
-        if fault is None:
-            choices = await self._trends.choices(visit.caller, asked.spec())
+        spec = asked.spec() if fault is None else None
+        choices = await usage_choices(visit, self._trends, self._admin, spec)
         span, zone = asked.span, visit.zone
         until = visit.now if span.until is None else span.until
         since = until - DAY if span.since is None else span.since
         return {
-            "choices": choices,
-            "accounts": await account_names(visit, self._admin),
+            **choices,
             "range": span.name,
             "since": asked.chosen["since"] or write_time(since, zone),
             "until": asked.chosen["until"] or write_time(until, zone),
@@ -126,8 +124,8 @@ class Asked:
             until=self.span.until,
             bucket=_BUCKETS.get(chosen["bucket"]),
             group_by=group_by,
-            models=_one(chosen["model"]),
-            workspaces=_one(chosen["workspace"]),
+            models=only(chosen["model"]),
+            workspaces=only(chosen["workspace"]),
             account=chosen["account"] or None,
         )
 
@@ -231,7 +229,3 @@ def _shown(rate: float) -> float:
 def _kinds(usage: Usage) -> tuple[int, int, int, int]:
     plain, answered = usage.input - usage.cached, usage.output - usage.reasoning
     return plain, usage.cached, answered, usage.reasoning
-
-
-def _one(text: str) -> tuple[str, ...]:
-    return (text,) if text else ()

@@ -9,7 +9,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from batchmill.console.entry import page
-from batchmill.console.filters import account_names, address, is_renewal, read_filters, remember
+from batchmill.console.filters import (
+    address,
+    is_renewal,
+    only,
+    read_filters,
+    remember,
+    usage_choices,
+)
 from batchmill.console.pages.spending_limits import cap_names
 from batchmill.console.view.figures import UNKNOWN
 from batchmill.console.view.plots import Axis, Series, bars, money, period_name
@@ -22,7 +29,7 @@ from batchmill.door import tables
 from batchmill.ports import Dimension, SpendingLine
 from batchmill.service.caps import Month
 from batchmill.service.services import Services
-from batchmill.service.trends import Choices, Spending, Strand, Trend
+from batchmill.service.trends import Spending, Strand, Trend
 from batchmill.service.usage import Report
 from batchmill.service.usage_scope import EVERY_ACCOUNT, UsageSpec
 
@@ -116,15 +123,13 @@ class SpendingPages:
         self, visit: Visit, asked: "Asked", fault: str | None
     ) -> dict[str, Any]:
         """What there is to choose from, and what the inputs hold."""
-        choices = Choices()
-        if fault is None:
-            choices = await self._trends.choices(visit.caller, asked.spec())
+        spec = asked.spec() if fault is None else None
+        choices = await usage_choices(visit, self._trends, self._admin, spec)
         span = asked.span
         until = visit.now if span.until is None else span.until - DAY
         since = until - 30 * DAY if span.since is None else span.since
         return {
-            "choices": choices,
-            "accounts": await account_names(visit, self._admin),
+            **choices,
             "range": span.name,
             "group": asked.group.value,
             "since": asked.chosen["since"] or write_day(since),
@@ -158,9 +163,9 @@ class Asked:
             since=self.span.since,
             until=self.span.until,
             bucket=self.bucket,
-            models=_one(chosen["model"]),
-            workspaces=_one(chosen["workspace"]),
-            keys=_one(chosen["key"]),
+            models=only(chosen["model"]),
+            workspaces=only(chosen["workspace"]),
+            keys=only(chosen["key"]),
             account=chosen["account"] or None,
         )
 
@@ -272,7 +277,3 @@ def _links(visit: Visit, asked: Asked, report: Report[SpendingLine] | None) -> M
 
 def _currencies(month: Month) -> Sequence[str]:
     return sorted({*month.charged, *month.running, *(state.cap.currency for state in month.caps)})
-
-
-def _one(text: str) -> tuple[str, ...]:
-    return (text,) if text else ()

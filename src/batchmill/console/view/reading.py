@@ -6,7 +6,7 @@ as it was written. What a line only points at is named and never fetched.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -21,7 +21,7 @@ from batchmill.console.view.passages import (
     indented,
 )
 from batchmill.console.view.vectors import Vector, read_vectors
-from batchmill.domain.envelope import UNREADABLE, decode, read_fields
+from batchmill.domain.envelope import UNREADABLE, decode_or_none, read_fields
 
 MOST_TURNS: Final = 200
 MOST_PARTS: Final = 100
@@ -33,8 +33,6 @@ _MOST_SETTING_CHARS: Final = 300
 _MOST_READ_BYTES: Final = 2_000
 _NULL: Final = Raw(b"null")
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
-
-Shape = TypeVar("Shape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +121,8 @@ _ANY: Final = msgspec.json.Decoder(Any)
 
 def read_request(line: bytes) -> Side:
     """A line of an input file."""
-    request = _read(_REQUEST, line) or _Request()
-    asked = _read(_ASKED, request.body) or _Asked()
+    request = decode_or_none(_REQUEST, line) or _Request()
+    asked = decode_or_none(_ASKED, request.body) or _Asked()
     turns, count = _asked_turns(asked, Allowance())
     head = {"method": request.method, "url": request.url}
     if not turns:
@@ -136,8 +134,9 @@ def read_request(line: bytes) -> Side:
 
 def read_answer(line: bytes) -> Side:
     """A line of an output or error file."""
-    response = _read(_RESPONSE, (_read(_RESULT, line) or _Result()).response) or _Response()
-    answered = _read(_ANSWERED, response.body) or _Answered()
+    result = decode_or_none(_RESULT, line) or _Result()
+    response = decode_or_none(_RESPONSE, result.response) or _Response()
+    answered = decode_or_none(_ANSWERED, response.body) or _Answered()
     turns, count = _answered_turns(answered, Allowance())
     vectors: Sequence[Vector] = ()
     if not turns:
@@ -338,18 +337,11 @@ def _members(body: Raw) -> dict[str, Raw]:
 
 def _value(raw: Raw) -> Any:
     """The value in Python; None where it cannot be read, or holds too many."""
-    return _read(_ANY, raw) if _is_small(bytes(raw)) else None
+    return decode_or_none(_ANY, raw) if _is_small(bytes(raw)) else None
 
 
 def _is_small(data: bytes) -> bool:
     return sum(data.count(mark) for mark in (b",", b"{", b"[")) <= _MOST_VALUES
-
-
-def _read(decoder: msgspec.json.Decoder[Shape], data: Raw | bytes) -> Shape | None:
-    try:
-        return decode(decoder, bytes(data))
-    except UNREADABLE:
-        return None
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
