@@ -4,10 +4,8 @@
 object and the upstream's own count of what it was sent.
 """
 
-import asyncio
 import json
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +16,6 @@ from crash_upstream import Upstream
 from crash_waiting import wait_until
 
 from batchmill.domain.ids import line_id
-from batchmill.journal.local import LocalJournal
-from batchmill.ports import Settled
 
 CHAT = "/v1/chat/completions"
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -140,7 +136,7 @@ class Trial:
         self._check_ids(good, bad)
         self._check_answers(good, bad)
         _check_sums(batch, good, bad)
-        check_ledger(self.server.data, batch, good)
+        check_ledger(self.server.stores, batch, good)
         self._check_hits()
         return batch
 
@@ -199,19 +195,9 @@ def _check_sums(batch: Json, good: list[Json], bad: list[Json]) -> None:
 
 def read_journal(server: Server, batch_id: str) -> tuple[frozenset[int], frozenset[int]]:
     """The numbers of a batch's lines that are settled, and of those marked as sent."""
-    root = server.data / "journal"
-    indexes = {int(path.name.split(".")[0]) for path in (root / batch_id).glob("*.log")}
-    found = asyncio.run(_read_shards(LocalJournal(root, 1.0, 1), batch_id, indexes))
+    found = server.stores.read_journal(batch_id)
     settled = frozenset(number for shard in found for number in shard.records)
     return settled, frozenset(number for shard in found for number in shard.sent)
-
-
-async def _read_shards(journal: LocalJournal, batch_id: str, indexes: set[int]) -> list[Settled]:
-    found: list[Settled] = []
-    for index in indexes:
-        with suppress(FileNotFoundError):  # delivered meanwhile: nothing is left to be claimed
-            found.append(await journal.read(batch_id, index))
-    return found
 
 
 def revive(server: Server) -> None:

@@ -3,12 +3,11 @@
 Prices are small and odd, in two tiers, so that no two mistakes cancel out.
 """
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
+
+from crash_stores import Stores
 
 PRICES = """
 currency = "USD"
@@ -25,6 +24,7 @@ output = "0.70707"
 """
 DEARER = PRICES.replace("17.313131", "999.9").replace("0.000101", "888.8")
 
+_AMOUNTS = ("list_millionths", "list_rest", "price_millionths", "price_rest")
 _MILLION = Decimal(1_000_000)
 _SHARE = 1 - Decimal("0.377")
 _TIERS = (
@@ -40,35 +40,24 @@ def line_price(usage: dict[str, int]) -> Decimal:
     return (used * of_input + made * of_output) / _MILLION
 
 
-def check_ledger(data: Path, batch: dict[str, Any], good: Sequence[dict[str, Any]]) -> None:
+def check_ledger(stores: Stores, batch: dict[str, Any], good: Sequence[dict[str, Any]]) -> None:
     """The ledger, its items and the batch object all say what the output lines cost."""
     listed = sum((line_price(line["response"]["body"]["usage"]) for line in good), Decimal(0))
-    with closing(sqlite3.connect(data / "batchmill.sqlite3")) as database:
-        entries = _sums(database, "ledger", batch["id"])
-        items = _sums(database, "ledger_items", batch["id"])
-        [(calls, failures)] = database.execute(
-            "SELECT sum(calls), sum(failures) FROM ledger WHERE batch_id = ?", [batch["id"]]
-        ).fetchall()
-        [(left,)] = database.execute(
-            "SELECT count(*) FROM meters WHERE batch_id = ?", [batch["id"]]
-        ).fetchall()
+    entries = _sums(stores, "ledger", batch["id"])
+    items = _sums(stores, "ledger_items", batch["id"])
+    lines = stores.rows("ledger", ["calls", "failures"], batch["id"])
     assert entries == items == (listed, listed * _SHARE)
     cost = batch["batchmill"]["cost"]
     assert (Decimal(cost["list_price"]), Decimal(cost["price"])) == entries
     assert (cost["currency"], cost["is_final"]) == ("USD", True)
-    assert (calls or 0) - (failures or 0) == len(good)
-    assert left == 0, "nothing is left open"
+    assert sum(calls - failures for calls, failures in lines) == len(good)
+    assert not stores.rows("meters", ["batch_id"], batch["id"]), "nothing is left open"
 
 
-def _sums(database: sqlite3.Connection, table: str, batch_id: str) -> tuple[Decimal, Decimal]:
-    rows = database.execute(
-        "SELECT list_millionths, list_rest, price_millionths, price_rest "
-        f"FROM {table} WHERE batch_id = ?",
-        [batch_id],
-    ).fetchall()
+def _sums(stores: Stores, table: str, batch_id: str) -> tuple[Decimal, Decimal]:
     exact = [
         [Decimal(whole).scaleb(-6) + Decimal(rest).scaleb(-15) for whole, rest in (r[:2], r[2:])]
-        for r in rows
+        for r in stores.rows(table, _AMOUNTS, batch_id)
     ]
     return (
         sum((row[0] for row in exact), Decimal(0)),

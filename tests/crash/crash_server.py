@@ -18,6 +18,7 @@ from uuid import uuid4
 import httpx2
 import psutil
 from crash_ledger import PRICES
+from crash_stores import Embedded, Stores
 from crash_waiting import DEADLINE, wait_until
 
 MARK = "CRASH_TEST_MARK"
@@ -27,10 +28,16 @@ SLOTS = 16
 
 
 class Server:
-    """A server over ``folder``. It may be started again after it was killed."""
+    """A server over ``folder``. It may be started again after it was killed.
 
-    def __init__(self, folder: Path, upstream_url: str, **engine: object) -> None:
+    Rows and bytes are in its data folder, or in ``shared`` stores.
+    """
+
+    def __init__(
+        self, folder: Path, upstream_url: str, shared: Stores | None = None, **engine: object
+    ) -> None:
         self.data = folder / "data"
+        self._shared = shared
         self.log = folder / "stderr.log"
         self._config = folder / "batchmill.toml"
         self._order = folder / "order"
@@ -69,7 +76,13 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """The environment of its processes."""
-        return {**os.environ, MARK: self._mark, "BATCHMILL_FAULT": f"@{self._order}"}
+        own = {MARK: self._mark, "BATCHMILL_FAULT": f"@{self._order}"}
+        return {**os.environ, **self.stores.environment, **own}
+
+    @property
+    def stores(self) -> Stores:
+        """What holds its rows and bytes now."""
+        return self._shared or Embedded(self.data)
 
     def stop(self, number: int = signal.SIGTERM) -> int | None:
         """Ask the supervisor to leave, and return when all have; its exit code if it is known."""
@@ -240,10 +253,12 @@ def _configuration(upstream_url: str, prices: Path, engine: Mapping[str, object]
 
 
 @contextmanager
-def serving(folder: Path, upstream_url: str, **engine: object) -> Iterator[Server]:
+def serving(
+    folder: Path, upstream_url: str, shared: Stores | None = None, **engine: object
+) -> Iterator[Server]:
     """A started server; at the end it is killed, and none of its processes may be left."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = Server(folder, upstream_url, **engine)
+    server = Server(folder, upstream_url, shared, **engine)
     try:
         server.start()
         yield server

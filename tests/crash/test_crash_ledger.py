@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash_batch import TERMINAL, Json, Trial, ask, revive
+from crash_batch import TERMINAL, Json, Trial, ask, read_journal, revive
 from crash_ledger import DEARER, check_ledger
+from crash_outgrown import Outgrown, outgrown
 from crash_server import Server, serving
 from crash_upstream import Upstream, upstream_running
 from crash_waiting import wait_until
@@ -22,6 +23,16 @@ pytestmark = pytest.mark.slow
 def upstream() -> Iterator[Upstream]:
     with upstream_running(Script(latency=0.02)) as running:
         yield running
+
+
+@pytest.fixture
+def shared(request: pytest.FixtureRequest) -> Iterator[Outgrown | None]:
+    """The stores that the parameter names; None is the data folder."""
+    if request.param == "embedded":
+        yield None
+    else:
+        with outgrown() as stores:
+            yield stores
 
 
 def strike(server: Server, rng: random.Random) -> None:
@@ -42,7 +53,7 @@ def check_bill(trial: Trial, batch: Json) -> None:
     if batch["output_file_id"]:
         path = f"/files/{batch['output_file_id']}/content"
         content = ask(trial.server.client, path).content
-    check_ledger(trial.server.data, batch, trial.parse(content))
+    check_ledger(trial.server.stores, batch, trial.parse(content))
 
 
 def run_a_while(trial: Trial, rng: random.Random) -> None:
@@ -50,14 +61,19 @@ def run_a_while(trial: Trial, rng: random.Random) -> None:
     trial.upstream.hold_after(rng.randint(60, 150))
     strike(trial.server, rng)
     trial.upstream.hold_after(rng.randint(30, 90))
+    wait_until(lambda: read_journal(trial.server, trial.id)[0], "some lines are settled")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("seed", "shared"),
+    [(1, "embedded"), (2, "embedded"), (5, "outgrown")],
+    indirect=["shared"],
+)
 def test_a_cancelled_batch_is_charged_exactly(
-    seed: int, upstream: Upstream, tmp_path: Path
+    seed: int, shared: Outgrown | None, upstream: Upstream, tmp_path: Path
 ) -> None:
     rng = random.Random(seed)
-    with serving(tmp_path, upstream.url, shard_lines=50, cancel_grace=0.1) as server:
+    with serving(tmp_path, upstream.url, shared, shard_lines=50, cancel_grace=0.1) as server:
         trial = Trial(f"cancel-{seed}", LINES, server, upstream)
         trial.submit()
         run_a_while(trial, rng)

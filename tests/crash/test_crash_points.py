@@ -5,22 +5,19 @@ left behind is there when the next one comes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from crash_batch import Trial, post_file, read_all_files, revive, upload, write_input
-from crash_server import Server, serving
-from crash_table import PROPERTY, Row
-from crash_upstream import Upstream, upstream_running
+from crash_batch import post_file, write_input
+from crash_cuts import House, cut_the_power, end_unswept, open_house
+from crash_server import Server
+from crash_table import PROPERTY
 from crash_waiting import wait_until
 
 from batchmill.faultpoint import POINTS
-from batchmill.upstream.mock import Script
 
-LINES = 120
 LATENCY = 0.02
 
 # At which passing: late enough that some of the batch is durable, and some is not.
@@ -34,59 +31,16 @@ PASSING = {
 }
 
 
-@dataclass
-class House:
-    server: Server
-    upstream: Upstream
-
-    def trial(self, name: str, lines: int = LINES) -> Trial:
-        if self.server.is_gone():
-            self.server.start()
-        return Trial(name, lines, self.server, self.upstream)
-
-
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("points")
-    script = Script(latency=LATENCY)
-    with upstream_running(script) as upstream, serving(folder, upstream.url) as server:
-        yield House(server, upstream)
+    with open_house(tmp_path_factory.mktemp("points"), LATENCY) as house:
+        yield house
 
 
 @pytest.fixture(autouse=True)
 def calm(house: House) -> Iterator[None]:
     yield
-    house.server.disarm()
-    house.upstream.release()
-
-
-def cut(trial: Trial, order: str) -> None:
-    """Run the batch into the fault, note what is durable, and bring the server back."""
-    file_id = trial.upload()
-    trial.server.arm(order)
-    trial.create(file_id)
-    trial.server.wait_for_fault()
-    trial.gather_evidence()
-    revive(trial.server)
-
-
-def cut_upload(trial: Trial, order: str) -> None:
-    """Run an upload into the fault while the batch is under way."""
-    server, upstream = trial.server, trial.upstream
-    upstream.hold()
-    trial.submit()
-    upstream.wait_until(lambda stats: stats.held > 0)
-    server.arm(order)
-    with pytest.raises(httpx2.TransportError):
-        post_file(server.client, f"lost-{trial.name}", b"{}\n")
-    server.wait_for_fault()
-    upstream.release()
-    trial.gather_evidence()
-    revive(server)
-    assert f"lost-{trial.name}" not in read_all_files(server.client)
-    content = write_input("again", 3)
-    upload(server.client, f"again-{trial.name}", content)
-    assert read_all_files(server.client)[f"again-{trial.name}"] == content
+    house.calm()
 
 
 def cuts() -> Iterator[Any]:
@@ -101,30 +55,12 @@ def cuts() -> Iterator[Any]:
 def test_nothing_is_lost_repeated_or_mixed_up_when_the_power_is_cut(
     house: House, point: str, way: str, request: pytest.FixtureRequest
 ) -> None:
-    trial = house.trial(f"{point}-{way}")
-    run = cut_upload if point.startswith("upload.") else cut
-    run(trial, f"{point}:{PASSING.get(point, 1)} {way}")
-    batch = trial.check()
-    (evidence,) = trial.evidence
-    if way == "group":  # all were dead while the evidence was gathered: it is exact
-        assert trial.sent_again() <= evidence.hits.keys() - evidence.settled
-        assert batch["batchmill"]["resent_lines"] == len(evidence.marked - evidence.settled)
-    assert read_all_files(house.server.client)
-    total = batch["request_counts"]["total"]
-    row = Row(point, way, len(evidence.settled), len(trial.sent_again()), total)
+    row = cut_the_power(house, point, way, PASSING.get(point, 1))
     request.node.user_properties.append((PROPERTY, row.dump()))
 
 
 def test_the_journals_of_ended_batches_are_swept(house: House) -> None:
-    trial = house.trial("swept", lines=20)
-    trial.server.arm("deliver.after_stored group")
-    trial.submit()
-    trial.server.wait_for_fault()
-    assert (house.server.data / "journal" / trial.id).exists()
-    revive(house.server)
-    journals = house.server.data / "journal"
-    wait_until(lambda: not list(journals.iterdir()), "the journals are gone")
-    trial.check()
+    end_unswept(house)
 
 
 def test_the_bytes_of_an_upload_that_was_cut_off_are_swept(house: House) -> None:

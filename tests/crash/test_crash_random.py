@@ -1,17 +1,14 @@
 """Processes are killed at random, again and again, while one batch runs."""
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash_batch import Trial, read_all_files, revive
-from crash_server import ROLES, Server, serving
+from crash_server import serving
+from crash_strikes import Ordeal, endure
 from crash_upstream import Upstream, upstream_running
 
 from batchmill.upstream.mock import Script
-
-TARGETS = (*ROLES, "all", "engine", "supervisor then api", "api then supervisor")
 
 
 @pytest.fixture
@@ -21,36 +18,14 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.mark.parametrize(
-    ("seed", "lines", "rounds"),
+    "ordeal",
     [
-        (1, 600, 4),
-        pytest.param(2, 2_000, 12, marks=pytest.mark.slow),
-        pytest.param(3, 2_000, 12, marks=pytest.mark.slow),
+        Ordeal(seed=1, lines=600, strikes=4),
+        pytest.param(Ordeal(seed=2, lines=2_000, strikes=12), marks=pytest.mark.slow),
+        pytest.param(Ordeal(seed=3, lines=2_000, strikes=12), marks=pytest.mark.slow),
     ],
+    ids=lambda ordeal: f"seed {ordeal.seed}",
 )
-def test_a_batch_survives_random_kills(
-    seed: int, lines: int, rounds: int, upstream: Upstream, tmp_path: Path
-) -> None:
-    rng = random.Random(seed)
+def test_a_batch_survives_random_kills(ordeal: Ordeal, upstream: Upstream, tmp_path: Path) -> None:
     with serving(tmp_path, upstream.url, shard_lines=100) as server:
-        trial = Trial(f"random-{seed}", lines, server, upstream)
-        trial.submit()
-        for _ in range(rounds):
-            upstream.wait_for_more(rng.randint(20, 100))
-            strike(server, rng.choice(TARGETS))
-            upstream.hold()  # what is still alive would end the batch before the next kill
-            trial.gather_evidence()
-            revive(server)
-            upstream.release()
-        trial.check()
-        assert read_all_files(server.client)
-        server.stop()
-
-
-def strike(server: Server, target: str) -> None:
-    """Kill what ``target`` names; the second of two while the first is being replaced."""
-    if target == "all":
-        server.kill_all()
-        return
-    for role in target.split(" then "):
-        server.kill_any(role)
+        endure(ordeal, server, upstream)
