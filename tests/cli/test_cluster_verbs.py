@@ -1,6 +1,7 @@
 """``batchmill cluster``: what keeps it from reaching a cluster is said in a sentence."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,20 @@ def test_without_a_token_every_verb_says_where_it_may_be(
     result = run(tmp_path, verb)
     assert result.exit_code == 2
     assert "RAY_AUTH_TOKEN" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["status", "drain", "stop"])
+def test_where_nobody_listens_every_verb_says_so_at_once(
+    tmp_path: Path, bare: None, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t0ken")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        result = run(tmp_path, verb, text=RAY.replace('127.0.0.1:9"\n', f'{address}"\n'))
+    assert result.exit_code == 2
+    assert f"{address} cannot be reached (ConnectionRefusedError)" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from redis_server import RedisServer
+
 # The health checks that batchmill asks of whoever starts a cluster, see examples/kuberay.
 HEALTH = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -50,16 +52,42 @@ class RayNodes:
         """As a power cut: every process of the node is killed."""
         self._cluster.remove_node(node, allow_graceful=False)
 
+    def kill_control(self) -> None:
+        """The control plane's process ends by signal 9; nothing starts it again by itself."""
+        self._cluster.head_node.kill_gcs_server()
+
+    def start_control(self) -> None:
+        """Start it again where it was. What it knew it knows by Redis alone."""
+        self._cluster.head_node.start_gcs_server()
+
 
 @contextlib.contextmanager
-def ray_nodes(count: int, variables: dict[str, str] | None = None) -> Iterator[RayNodes]:
-    """So many nodes, whose processes have ``variables`` in their environment."""
+def ray_nodes(
+    count: int, variables: dict[str, str] | None = None, redis: RedisServer | None = None
+) -> Iterator[RayNodes]:
+    """So many nodes, whose processes have ``variables`` in their environment.
+
+    The control plane keeps what it knows in ``redis``, or in its memory alone.
+    """
     # A socket's path is short: the folder is not below pytest's.
     with tempfile.TemporaryDirectory(prefix="bm-ray-", ignore_cleanup_errors=True) as folder:
-        yield from _running(count, Path(folder), variables or {})
+        yield from _running(count, Path(folder), variables or {}, _storage(redis))
 
 
-def _running(count: int, folder: Path, variables: dict[str, str]) -> Iterator[RayNodes]:
+def _storage(redis: RedisServer | None) -> dict[str, Any]:
+    """What the head is told, which is all that ``RAY_REDIS_ADDRESS`` would make of itself."""
+    if redis is None:
+        return {}
+    return {
+        "external_addresses": [redis.address, redis.address],
+        "num_redis_shards": 1,
+        "redis_password": redis.password,
+    }
+
+
+def _running(
+    count: int, folder: Path, variables: dict[str, str], storage: dict[str, Any]
+) -> Iterator[RayNodes]:
     # Where a driver says which cluster is the present one of this host.
     (folder / "ray").mkdir()
     places = [str(_HERE), *sys.path]
@@ -84,6 +112,7 @@ def _running(count: int, folder: Path, variables: dict[str, str]) -> Iterator[Ra
                 "include_dashboard": False,
                 "temp_dir": str(folder / "ray"),
                 "num_cpus": 0,
+                **storage,
             },
         )
         nodes = RayNodes(cluster, folder / "ray")

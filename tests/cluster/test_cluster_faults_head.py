@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from bucket_server import new_place
-from cluster_faults import Chart, Trial
+from cluster_faults import Chart, Row, Trial
 from crash_upstream import upstream_running
 from postgres_server import running
 from ray_house import SECRET, RayHouse, nodes_running
 from ray_nodes import RayNodes
+from redis_server import NEEDS_REDIS, RedisServer, redis_running
 
 from batchmill.cluster.ray_control import kill_all
 from batchmill.cluster.ray_session import connected
@@ -17,20 +18,40 @@ from batchmill.upstream.mock import Script
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+Record = Callable[[str, object], None]
+
 SLOTS = 16
 LINES = 800
 
 
 def test_a_cluster_that_is_lost_with_its_head_costs_what_was_in_flight(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    tmp_path: Path, record_property: Record
 ) -> None:
-    place, folders = new_place(), [tmp_path / name for name in ("lost", "new")]
-    for folder in folders:
-        folder.mkdir()
+    row = lost_and_back(tmp_path, "Ray lost with its head", record_property)
+    assert row.sent_again <= 2 * SLOTS
+
+
+@NEEDS_REDIS
+def test_where_redis_knows_of_it_the_deployment_comes_back_with_the_nodes(
+    tmp_path: Path, record_property: Record
+) -> None:
+    with redis_running() as redis:
+        fault = "Ray lost with its head, but not Redis"
+        row = lost_and_back(tmp_path, fault, record_property, redis)
+    assert row.sent_again <= 2 * SLOTS
+
+
+def lost_and_back(
+    folder: Path, fault: str, record: Record, redis: RedisServer | None = None
+) -> Row:
+    """Every process of a cluster ends under a batch, and another cluster comes in its place.
+
+    The operator has nothing to do there but where no Redis knew of the deployment.
+    """
     with running() as database, upstream_running(Script(require_key=SECRET, latency=0.2)) as mock:
         url = database.url(database.create())
-        with nodes_running(2) as nodes:
-            house = RayHouse(folders[0], nodes, database, url, place, mock, SLOTS)
+        with nodes_running(2, redis) as nodes:
+            house = RayHouse(folder, nodes, database, url, new_place(), mock, SLOTS)
             with connected(house.session):
                 house.command("start")
                 house.until_ready(2)
@@ -43,16 +64,16 @@ def test_a_cluster_that_is_lost_with_its_head_costs_what_was_in_flight(
             for actor in doomed:
                 house.kill(actor)
             cut_all(nodes)
-        with nodes_running(2) as nodes:
-            house = RayHouse(folders[1], nodes, database, url, place, mock, SLOTS)
+        with nodes_running(2, redis) as nodes:
+            house.move(nodes)
             with connected(house.session):
-                house.command("start")
+                if redis is None:
+                    house.command("start")
                 try:
-                    row = trial.end("Ray lost with its head", record_property)
+                    return trial.end(fault, record)
                 finally:
                     chart.stop()
                     kill_all(house.session)
-    assert row.sent_again <= 2 * SLOTS
 
 
 def cut_all(nodes: RayNodes) -> None:

@@ -6,6 +6,7 @@ before that is settled, and nobody who does not use it pays for it.
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ WORKER: Final = "worker"
 
 _MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _MODES = {"token": "token", "none": "disabled"}
+
+_KNOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Session:
 def connected(session: Session) -> Iterator[None]:
     """Be a client of the cluster meanwhile. Raises ConfigError where it lets nobody in."""
     prepare_environment(session.auth)
+    _knock(session)
     import ray
 
     try:
@@ -90,6 +94,25 @@ def _has_token() -> bool:
         return False
 
 
+def _knock(session: Session) -> None:
+    """Raise ConfigError where nobody listens, which Ray would say after minutes."""
+    host, _, port = session.address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():  # "auto": Ray knows where
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(session, error) from error
+
+
+def _unreachable(session: Session, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"The Ray cluster at {session.address} cannot be reached ({type(error).__name__}): "
+        "check cluster.address, that its head is up, and that this machine is one of its "
+        "nodes, with the same versions of Ray and Python."
+    )
+
+
 @contextmanager
 def _refusals_translated(session: Session) -> Iterator[None]:
     from ray.exceptions import AuthenticationError, RayError
@@ -102,11 +125,7 @@ def _refusals_translated(session: Session) -> Iterator[None]:
             "nodes were started with."
         ) from None
     except (ConnectionError, RayError, RuntimeError, ValueError, TimeoutError) as error:
-        raise ConfigError(
-            f"The Ray cluster at {session.address} cannot be reached ({type(error).__name__}): "
-            "check cluster.address, that its head is up, and that this machine is one of its "
-            "nodes, with the same versions of Ray and Python."
-        ) from error
+        raise _unreachable(session, error) from error
 
 
 def named_actors(kind: str) -> list[str]:
