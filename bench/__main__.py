@@ -4,12 +4,14 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import (
     bulk,
     console,
+    crowded,
+    databases,
     dispatch_house,
     dispatch_simulation,
     dispatching,
@@ -23,11 +25,17 @@ IN_FLIGHT = (256, 512)
 CROWD = 10_000
 RUNNING = (1, 10, 100, 1_000)
 FINISHED = (0, 1_000)
+BESIDE = (1, 10, 100, 1_000)
+# What can be measured over a database of one's choice; first the one that it is by itself.
+DATABASES = {
+    "dispatching": (databases.SQLITE,),
+    "crowded": (databases.SQLITE, databases.POSTGRESQL),
+}
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """How much is measured, and over which database where that is not as it is by itself."""
 
     rounds: int
     lines: int
@@ -35,6 +43,7 @@ class Size:
     megabytes: int
     looks: int
     slice: float
+    database: str | None = None
 
 
 FULL = Size(rounds=3, lines=20_000, engine_lines=10_000, megabytes=500, looks=15, slice=3_600.0)
@@ -49,14 +58,22 @@ def main() -> None:
         "bulk": _bulk,
         "console": _console,
         "dispatching": _dispatching,
+        "crowded": _crowded,
         "simulation": _simulation,
         "cluster": _cluster,
     }
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller and rougher")
     parser.add_argument("--only", choices=parts, help="one part; results.md is left alone")
+    parser.add_argument(
+        "--database",
+        help=f"with --only {' or '.join(DATABASES)}: {databases.SQLITE}, {databases.POSTGRESQL}, "
+        "or the URL of a PostgreSQL server on which databases may be made",
+    )
     asked = parser.parse_args()
-    size = QUICK if asked.quick else FULL
+    if asked.database and asked.only not in DATABASES:
+        parser.error(f"--database goes with --only {' or '.join(DATABASES)}")
+    size = replace(QUICK if asked.quick else FULL, database=asked.database)
     chosen = [asked.only] if asked.only else list(parts)
     with tempfile.TemporaryDirectory(prefix="batchmill-bench-") as folder:
         texts = [_tell(parts[name], Path(folder) / name, size) for name in chosen]
@@ -73,7 +90,7 @@ def _tell(part: Callable[[Path, Size], str], folder: Path, size: Size) -> str:
 
 
 def _document(texts: list[str], size: Size) -> str:
-    kind = "a quick run, rough" if size is QUICK else f"medians of {size.rounds} rounds"
+    kind = "a quick run, rough" if size.rounds == 1 else f"medians of {size.rounds} rounds"
     head = (
         "# What the bench measured\n\n"
         f"Written by `./bench/run`: {kind}, on {report.machine()}. "
@@ -109,11 +126,34 @@ def _console(folder: Path, size: Size) -> str:
 
 
 def _dispatching(folder: Path, size: Size) -> str:
-    rows = dispatching.measure(folder, running=RUNNING, finished=FINISHED, rounds=size.rounds)
+    (kind,) = _databases("dispatching", size)
+    with databases.databases(kind, folder) as made:
+        rows = dispatching.measure(made, running=RUNNING, finished=FINISHED, rounds=size.rounds)
     return (
         f"## Handing out shards, batches of {dispatch_house.SHARDS} shards of "
-        f"{dispatch_house.LINES} lines\n\n{report.dispatching(rows)}"
+        f"{dispatch_house.LINES} lines, {databases.name_of(kind)}\n\n{report.dispatching(rows)}"
     )
+
+
+def _crowded(folder: Path, size: Size) -> str:
+    lines = dispatch_house.LINES * dispatch_house.SHARDS
+    head = (
+        f"## A batch of {lines:,} lines beside others, ms\n\n"
+        f"Load of the machine before: {report.load()}.\n"
+    )
+    return "\n".join([head, *(_beside(folder, k, size) for k in _databases("crowded", size))])
+
+
+def _beside(folder: Path, kind: str, size: Size) -> str:
+    place = folder / databases.name_of(kind)
+    place.mkdir()
+    with databases.databases(kind, place) as made:
+        rows = crowded.measure(place, made, beside=BESIDE, rounds=size.looks)
+    return f"{databases.name_of(kind)}:\n\n{report.crowded(rows)}"
+
+
+def _databases(part: str, size: Size) -> tuple[str, ...]:
+    return DATABASES[part] if size.database is None else (size.database,)
 
 
 def _simulation(folder: Path, size: Size) -> str:  # noqa: ARG001

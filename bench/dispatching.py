@@ -1,26 +1,24 @@
 """What it costs to hand out a shard, with more and more batches and finished shards beside it.
 
-``python -m bench.dispatching ROWS FOLDER RUNNING FINISHED`` is the child that
-does it, over rows that were made before.
+``python -m bench.dispatching run WHERE RUNNING FINISHED`` is the child that
+does it, in a database of which ``seed`` made the rows before.
 """
 
 import asyncio
 import json
 import resource
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 
 from batchmill.domain.schedule import FAIR_TURN
-from batchmill.store import SqlStore, open_store
+from batchmill.store import open_store
+from bench.databases import Databases
 from bench.dispatch_house import SLOTS, PretendCluster, a_dispatcher, seed, shards_of
 
-DATABASE = "batchmill.db"
 _MOST = 6_000
 _IDLE_SECONDS = 5.0
 _QUIET = 0.05
@@ -34,7 +32,8 @@ class Dispatching:
 
     ``first`` are the seconds from the start to a full cluster; ``cpu_us`` and
     ``wall_us`` are a shard's once every batch has had a turn; ``idle_ms`` is the CPU of a second
-    in which nothing ends. Memory is the whole process's, at its peak.
+    in which nothing ends. Memory is the whole process's, at its peak. What a
+    server of databases takes is in none of these but ``first`` and ``wall_us``.
     """
 
     running: int
@@ -48,34 +47,30 @@ class Dispatching:
 
 
 def measure(
-    folder: Path, *, running: Sequence[int], finished: Sequence[int], rounds: int
+    made: Databases, *, running: Sequence[int], finished: Sequence[int], rounds: int
 ) -> list[Dispatching]:
     """A row for each number of running and of finished batches: the median of the rounds."""
-    return [
-        _typical(_rounds(folder / f"{at}-{beside}", at, beside, rounds))
-        for beside in finished
-        for at in running
-    ]
+    return [_typical(_rounds(made, at, beside, rounds)) for beside in finished for at in running]
 
 
-def _rounds(folder: Path, running: int, finished: int, rounds: int) -> list[Dispatching]:
+def _rounds(made: Databases, running: int, finished: int, rounds: int) -> list[Dispatching]:
     """The same rows, over and over."""
-    folder.mkdir(parents=True)
-    _child("seed", folder, running, finished)
+    seeded = made.fresh()
+    _child("seed", seeded, running, finished)
+    made.tidy(seeded)
     found = []
-    for n in range(rounds):
-        copy = folder / str(n)
-        copy.mkdir()
-        shutil.copy(folder / DATABASE, copy)
+    for _ in range(rounds):
+        copy = made.copy(seeded)
         told = _child("run", copy, running, finished)
         # What the dispatcher logs stands before it.
         found.append(Dispatching(**json.loads(told.splitlines()[-1])))
-        shutil.rmtree(copy)
+        made.drop(copy)
+    made.drop(seeded)
     return found
 
 
-def _child(verb: str, folder: Path, running: int, finished: int) -> str:
-    command = [sys.executable, "-m", __name__, verb, str(folder), str(running), str(finished)]
+def _child(verb: str, where: str, running: int, finished: int) -> str:
+    command = [sys.executable, "-m", __name__, verb, where, str(running), str(finished)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
@@ -84,20 +79,16 @@ def _typical(rounds: Sequence[Dispatching]) -> Dispatching:
     return Dispatching(**{name: median(values) for name, values in fields.items()})
 
 
-async def _open(folder: Path) -> SqlStore:
-    return await open_store(folder / DATABASE)
-
-
-async def _seed(folder: Path, running: int, finished: int) -> None:
-    store = await _open(folder)
+async def _seed(where: str, running: int, finished: int) -> None:
+    store = await open_store(where)
     # These rows need not survive a power cut.
     store._database.write = store._database.relaxed  # type: ignore[method-assign]
     await seed(store, running=running, finished=finished, now=time.time())
     await store.close()
 
 
-async def _run(folder: Path, running: int, finished: int) -> Dispatching:
-    store = await _open(folder)
+async def _run(where: str, running: int, finished: int) -> Dispatching:
+    store = await open_store(where)
     shards = shards_of(running)
     cluster = PretendCluster(store, shards)
     dispatcher = a_dispatcher(store, cluster)
@@ -139,11 +130,11 @@ async def _cpu_while(work: Awaitable[None]) -> float:
 
 def main() -> None:
     """The child's part."""
-    verb, folder, running, finished = sys.argv[1:]
+    verb, where, running, finished = sys.argv[1:]
     if verb == "seed":
-        asyncio.run(_seed(Path(folder), int(running), int(finished)))
+        asyncio.run(_seed(where, int(running), int(finished)))
     else:
-        print(json.dumps(asdict(asyncio.run(_run(Path(folder), int(running), int(finished))))))
+        print(json.dumps(asdict(asyncio.run(_run(where, int(running), int(finished))))))
 
 
 if __name__ == "__main__":

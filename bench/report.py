@@ -2,12 +2,14 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from bench.bulk import Speed
 from bench.console import Sight
+from bench.crowd import Kind
+from bench.crowded import STEPS, Crowded
 from bench.dispatch_simulation import Simulation
 from bench.dispatching import Dispatching
 from bench.efficiency import Efficiency
@@ -22,6 +24,11 @@ def machine() -> str:
         f"Linux {platform.release()}, Python {platform.python_version()}, "
         f"uvloop {version('uvloop')}, aiohttp {version('aiohttp')}"
     )
+
+
+def load() -> str:
+    """How many processes wanted the machine's cores in the last minutes, as ``uptime`` tells it."""
+    return ", ".join(f"{mean:.2f}" for mean in os.getloadavg())
 
 
 def _processor() -> str:
@@ -114,6 +121,20 @@ def dispatching(rows: Sequence[Dispatching]) -> str:
         for one in rows
     ]
     return table(heads, cells)
+
+
+def crowded(rows: Sequence[Crowded]) -> str:
+    """One row a number of batches, and what the most cost against the second fewest."""
+    return table(["beside it", *STEPS], [cells for kind in Kind for cells in _curve(rows, kind)])
+
+
+def _curve(rows: Sequence[Crowded], kind: Kind) -> Iterator[list[str]]:
+    curve = [row for row in rows if row.kind is kind]
+    for row in curve:
+        yield [f"{row.beside:,} {kind}", *(f"{row.milliseconds[step]:.2f}" for step in STEPS)]
+    few, many = curve[1], curve[-1]
+    ratios = [f"{many.milliseconds[step] / few.milliseconds[step]:.2f}" for step in STEPS]
+    yield [f"{many.beside:,} to {few.beside:,}", *ratios]
 
 
 def simulation(played: Sequence[Simulation]) -> str:
