@@ -7,10 +7,11 @@ import pytest
 from bucket_server import Place, new_place, server_url
 from rough_road import Road, everything, open_road, writes
 
-from batchmill.blobs.bucket import Patience, check_bucket, open_bucket
+from batchmill.blobs.bucket import open_bucket
+from batchmill.blobs.probe import check_bucket
 from batchmill.domain.errors import ConfigError, StorageAway
 
-NO_PATIENCE = Patience(retries=0, seconds=1.0, first_pause=0.001)
+PAUSE = "batchmill.blobs.probe._PAUSE"
 
 
 @pytest.fixture
@@ -19,8 +20,8 @@ def road() -> Iterator[Road]:
         yield road
 
 
-def check(place: Place) -> None:
-    asyncio.run(check_bucket(place.open(), place.url))
+def check(place: Place, seconds: float = 15.0) -> None:
+    asyncio.run(check_bucket(place.url, place.options, seconds))
 
 
 def test_a_bucket_that_will_do_passes_and_nothing_is_left_in_it(road: Road) -> None:
@@ -29,7 +30,7 @@ def test_a_bucket_that_will_do_passes_and_nothing_is_left_in_it(road: Road) -> N
     assert [method for method, _ in road.seen].count("DELETE") + [
         method for method, path in road.seen if "delete" in path
     ].count("POST") == 1
-    asyncio.run(check_bucket(open_bucket("memory://", {}), "memory://"))
+    check(Place("memory://", {}))
 
 
 def test_a_bucket_that_is_not_there_is_named() -> None:
@@ -59,9 +60,37 @@ def test_a_bucket_that_overwrites_in_spite_of_all_is_refused(road: Road) -> None
         check(new_place(endpoint=road.url))
 
 
-def test_a_bucket_that_is_away_is_no_wrong_setting(road: Road) -> None:
-    road.refuse(everything)
-    with pytest.raises(StorageAway):
+def test_a_bucket_that_is_away_is_no_wrong_setting(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = road.refuse(everything)
+    monkeypatch.setattr(PAUSE, 100.0)  # more than is left
+    with pytest.raises(StorageAway, match="cannot be reached"):
+        check(new_place(endpoint=road.url))
+    assert rule.count == 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_bucket_that_is_away_for_a_moment_is_asked_again(
+    road: Road, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PAUSE, 0.0)
+    rule = road.refuse(everything, times=3, status=status)
+    check(new_place(endpoint=road.url))
+    assert rule.count == 3
+
+
+def test_a_request_that_the_bucket_does_not_like_is_not_repeated(road: Road) -> None:
+    """Another region's bucket answers so, for one."""
+    rule = road.refuse(everything, status=400)
+    with pytest.raises(ConfigError, match=r"refuses what it is asked \(status 400\)"):
+        check(new_place(endpoint=road.url))
+    assert rule.count == 1
+
+
+def test_a_bucket_of_another_region_is_said_to_be_one(road: Road) -> None:
+    road.refuse(everything, status=301)
+    with pytest.raises(ConfigError, match="another region"):
         check(new_place(endpoint=road.url))
 
 
@@ -76,15 +105,30 @@ def test_half_of_the_credentials_are_none(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_bucket_that_never_answers_is_given_up(
     road: Road, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchmill.blobs.bucket._CHECK_SECONDS", 0.01)
     road.hold(everything)
     place = new_place(endpoint=road.url)
     with pytest.raises(StorageAway, match=r"does not answer within 0 s\.$"):
-        check(place)
-    bucket = place.open()
+        check(place, 0.01)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", road.url)
     with pytest.raises(StorageAway, match="no AWS_ACCESS_KEY_ID"):
-        asyncio.run(check_bucket(bucket, place.url))
+        check(place, 0.01)
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_credentials_that_nobody_has_are_asked_for(
+    road: Road, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are none, the library asks the cloud's machine for them."""
+    place = new_place()
+    road.refuse(everything, status=status)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", road.url)
+    monkeypatch.setattr(PAUSE, 100.0)
+    with pytest.raises(ConfigError, match="there are none in the environment"):
+        check(place)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +140,8 @@ def test_a_bucket_that_never_answers_is_given_up(
         ("s3://bucket", {"colour": "red"}, "colour"),
         ("s3://bucket", {"endpoint": "s3.example.com"}, "no address"),
         ("s3://bucket", {"aws_endpoint_url": "ftp://s3.example.com"}, "no address"),
+        ("s3://bucket", {"endpoint": "http://10.0.0.9:9000"}, "read on the way"),
+        ("s3://bucket", {"endpoint": "http://h", "allow_http": "no"}, "read on the way"),
         ("s3://bucket", {"timeout": "long"}, "long"),
     ],
 )
@@ -114,15 +160,19 @@ def test_a_url_is_opened_without_a_request(url: str, monkeypatch: pytest.MonkeyP
     assert "secret" not in repr(open_bucket(url, {}))
 
 
-def test_plain_http_is_for_this_machine_unless_the_options_say_so(road: Road) -> None:
+def test_plain_http_is_for_this_machine_unless_the_options_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """``localhost`` needs no saying; any other host might be read on the way."""
     here = new_place()
     elsewhere = server_url().replace("127.0.0.1", "127.0.0.2")
     options = {**here.options, "endpoint": elsewhere}
-    for extra, is_allowed in (({}, False), ({"allow_http": "true"}, True)):
-        bucket = open_bucket(here.url, {**options, **extra}, NO_PATIENCE)
-        with pytest.raises(StorageAway) as caught:
-            asyncio.run(check_bucket(bucket, here.url))
-        # Nothing listens there: the one was refused here, the other by the machine.
-        assert ("builder error" in str(caught.value.__cause__)) != is_allowed
+    with pytest.raises(ConfigError, match="plain http"):
+        open_bucket(here.url, options)
+    monkeypatch.setattr(PAUSE, 100.0)
+    with pytest.raises(StorageAway, match="cannot be reached"):  # nothing listens there
+        check(Place(here.url, {**options, "allow_http": "true"}))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", elsewhere)
+    with pytest.raises(ConfigError, match="reached without TLS"):
+        check(Place(here.url, {"region": here.options["region"]}))
     check(here)

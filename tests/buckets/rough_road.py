@@ -1,11 +1,12 @@
 """The road to the S3 server of the tests, with whatever may happen on it.
 
 Every request is noted. Rules say what becomes of those that they match: refused
-with a status, held until they are let go, or carried out while the answer is
-lost on the way back.
+with a status, held until they are let go, cut off unread, or carried out while
+the answer is lost on the way back. The road may be one over TLS.
 """
 
 import http.client
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,11 +21,15 @@ Matches = Callable[[str, str], bool]
 
 @dataclass
 class Rule:
-    """``status`` refuses, 0 loses the answer; ``gate`` holds, before anything else."""
+    """``status`` refuses, 0 loses the answer; ``gate`` holds, before anything else.
+
+    ``cuts`` ends the connection and passes nothing on.
+    """
 
     matches: Matches
     times: int
     status: int | None = None
+    cuts: bool = False
     gate: threading.Event | None = None
     strips: str | None = None
     met: threading.Event = field(default_factory=threading.Event)
@@ -53,7 +58,7 @@ def everything(method: str, path: str) -> bool:
 class Road:
     """A server that passes requests on; its rules may be changed at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.rules: list[Rule] = []
         self.seen: list[tuple[str, str]] = []
         self._lock = threading.Lock()
@@ -61,9 +66,12 @@ class Road:
             ("127.0.0.1", 0), type("Passing", (_Passing,), {"road": self})
         )
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
 
     def refuse(self, matches: Matches, *, times: int = 10**9, status: int = 503) -> Rule:
         return self._add(Rule(matches, times, status))
@@ -73,6 +81,9 @@ class Road:
 
     def hold(self, matches: Matches, *, times: int = 10**9) -> Rule:
         return self._add(Rule(matches, times, gate=threading.Event()))
+
+    def cut(self, matches: Matches, *, times: int = 10**9) -> Rule:
+        return self._add(Rule(matches, times, cuts=True))
 
     def strip(self, matches: Matches, header: str) -> Rule:
         return self._add(Rule(matches, 10**9, strips=header))
@@ -120,6 +131,9 @@ class _Passing(BaseHTTPRequestHandler):
         rule = self.road.due(self.command, self.path)
         if rule is not None and rule.gate is not None:
             rule.gate.wait()
+        if rule is not None and rule.cuts:
+            self.close_connection = True
+            return
         if rule is not None and rule.status:
             self._answer(rule.status, {}, b"<Error><Code>SlowDown</Code></Error>")
             return
@@ -162,8 +176,8 @@ def _ask(
 
 
 @contextmanager
-def open_road() -> Iterator[Road]:
-    road = Road()
+def open_road(tls: ssl.SSLContext | None = None) -> Iterator[Road]:
+    road = Road(tls)
     try:
         yield road
     finally:

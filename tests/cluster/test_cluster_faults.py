@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bucket_server import new_place
 from cluster_faults import running_batch
 from crash_waiting import wait_until
 from postgres_server import running
 from ray_house import SECRET, Actor, RayHouse, nodes_running, ray_house
-from rough_road import Road, everything, open_road
 
 from batchmill.cluster.ray_actors import Papers
 from batchmill.cluster.ray_control import await_standing, start_dispatcher
@@ -35,18 +33,10 @@ WORKERS = 3
 SLOTS = 24
 LINES = 2_000
 AWAY_SECONDS = 30
-HELD_SECONDS = 3
-REFUSALS = 40
 
 
 @pytest.fixture(scope="module")
-def road() -> Iterator[Road]:
-    with open_road() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, road: Road) -> Iterator[RayHouse]:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHouse]:
     folder: Path = tmp_path_factory.mktemp("house")
     script = Script(require_key=SECRET, latency=0.2)
     with (
@@ -58,7 +48,6 @@ def house(tmp_path_factory: pytest.TempPathFactory, road: Road) -> Iterator[RayH
             slots=SLOTS,
             script=script,
             database=database,
-            bucket=new_place(endpoint=road.url),
         ) as built,
     ):
         built.command("start")
@@ -165,31 +154,6 @@ def test_a_database_that_is_away_costs_no_line(house: RayHouse, record_property:
         time.sleep(AWAY_SECONDS)
         house.database.start()
         row = trial.end(f"PostgreSQL away for {AWAY_SECONDS} s", record_property)
-    assert row.sent_again == 0
-
-
-def test_a_bucket_that_refuses_costs_no_line(
-    house: RayHouse, road: Road, record_property: Record
-) -> None:
-    with running_batch(house, WORKERS, LINES) as trial:
-        trial.strike()
-        rule = road.refuse(everything)
-        rule.wait_for(REFUSALS)
-        road.clear()
-        row = trial.end(f"S3 answers {REFUSALS} times 503", record_property)
-    assert row.sent_again == 0
-
-
-def test_a_bucket_that_does_not_answer_for_a_while_costs_no_line(
-    house: RayHouse, road: Road, record_property: Record
-) -> None:
-    with running_batch(house, WORKERS, LINES) as trial:
-        trial.strike()
-        rule = road.hold(everything)
-        rule.wait_for(WORKERS)
-        time.sleep(HELD_SECONDS)
-        road.clear()
-        row = trial.end(f"S3 silent for {HELD_SECONDS} s", record_property)
     assert row.sent_again == 0
 
 

@@ -125,10 +125,9 @@ async def prepare_parts(settings: Settings) -> None:
 async def check_bytes(settings: Settings) -> None:
     """Try the bucket, where there is one; raises ConfigError and StorageAway."""
     if settings.data.blobs is not None:
-        from batchmill.blobs.bucket import check_bucket, open_bucket
+        from batchmill.blobs.probe import check_bucket
 
-        bucket = open_bucket(settings.data.blobs, settings.data.blob_options)
-        await check_bucket(bucket, settings.data.blobs)
+        await check_bucket(settings.data.blobs, settings.data.blob_options)
 
 
 @asynccontextmanager
