@@ -1,6 +1,7 @@
 """A worker as its dispatcher knows it: what it was handed, and how fast it settles that."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from batchmill.ports import RunKey, ShardEnd
 
 OnEnd = Callable[[Shard, ShardEnd], None]
 
-_FRESH_SHARE = 0.5
+_MEMORY_SECONDS = 1.5
 
 
 @dataclass(slots=True)
@@ -26,7 +27,11 @@ class Handed:
 
 
 class Pace:
-    """Lines of a lane that a worker settles in a second, smoothed."""
+    """Lines of a lane that a worker settles in a second, smoothed.
+
+    Beats may follow upon each other at once, and lines settle in groups: so a
+    look weighs as much as the time that it covers.
+    """
 
     def __init__(self) -> None:
         self.per_second = 0.0
@@ -38,7 +43,8 @@ class Pace:
 
     def look(self, seconds: float) -> None:
         """Take what was added in that time into the average."""
-        self.per_second += _FRESH_SHARE * (self._fresh / seconds - self.per_second)
+        weight = 1.0 - math.exp(-seconds / _MEMORY_SECONDS)
+        self.per_second += weight * (self._fresh / seconds - self.per_second)
         self._fresh = 0
 
 
