@@ -63,7 +63,7 @@ class Process:
             jitter=lambda: 0.5,
             metrics=metrics,
         )
-        self.slots = GrantedSlots(name, lambda _: self.lane, Lease(lambda: site.now))
+        self.slots = GrantedSlots(name, lambda _: self.lane, Lease(LINGER, lambda: site.now))
         purses = RemotePurses()
         self.local = LocalWorker(
             blobs=site.blobs,
@@ -76,7 +76,7 @@ class Process:
             max_line_bytes=1 << 20,
             metrics=metrics,
         )
-        self.worker: LeasedWorker = GrantedWorker(self.local, self.slots, purses, linger=LINGER)
+        self.worker: LeasedWorker = GrantedWorker(self.local, self.slots, purses)
         self.runs: dict[int, asyncio.Task[ShardEnd]] = {}
         self.is_reachable = True
 
@@ -229,13 +229,14 @@ def test_a_worker_that_hears_nothing_stops_before_its_slots_are_given_away(
         a.is_reachable = False
         site.mock.hold()
         reported_at = site.now - 1.0  # the last orders answer the report before
-        await site.until(lambda: a.slots.load().slots == {})
+        await site.until(lambda: a.slots.lease.is_out)
         assert site.now == reported_at + LEASE
+        assert a.slots.load().slots == {UP: CAP // 2}, "nobody else can have them yet"
         assert sum(a.slots.load().in_flight.values()) > 0, "it still waits for what is in flight"
         await site.until(lambda: "lease_lapsed" in log_text.getvalue())
         assert site.now == reported_at + LEASE + LINGER
         assert set(await asyncio.gather(*a.runs.values())) <= {ShardEnd.STOPPED, ShardEnd.FINISHED}
-        assert a.slots.load().in_flight == {}
+        assert (a.slots.load().in_flight, a.slots.load().slots) == ({}, {})
         await site.mock.wait_until(lambda stats: stats.in_flight <= CAP // 2)
         site.mock.release()
         site.hand(b, *({0, 1, 2} - site.rows.closed.keys()))
@@ -295,9 +296,9 @@ def test_orders_that_were_overtaken_or_meant_for_another_change_nothing(tmp_path
         other = Grant(7, 3, "the a before", 100.0, {UP: 5})
         for grant in (*late, mine, other):
             assert a.obey(Orders(grant, frozenset({"batch_9"}))).load.slots == {UP: 3}
-        site.now = 99.9
+        site.now = 99.9 + LINGER
         assert a.obey(Orders(Grant(epoch=7))).load.slots == {UP: 3}
-        site.now = 100.0
+        site.now = 100.0 + LINGER
         assert a.obey(Orders(Grant(epoch=7))).load.slots == {}
 
     run(tmp_path, test)

@@ -28,7 +28,7 @@ class Leased:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.lease = Lease(lambda: self.now)
+        self.lease = Lease(1.0, lambda: self.now)
         self.lease.until = 10.0
 
 
@@ -206,5 +206,19 @@ def test_slots_that_come_back_during_a_pause_ask_with_one_line_after_it() -> Non
 
 def test_the_clock_of_leases_goes_forward() -> None:
     assert seconds() <= seconds()
-    assert Lease().is_out, "until there is one"
-    assert not Lease().has_been_out(0.0)
+
+
+def test_a_lease_is_held_for_a_moment_after_it_is_out_and_then_lapses() -> None:
+    now = 0.0
+    lease = Lease(2.0, lambda: now)
+    assert (lease.is_out, lease.is_held, lease.is_lapsed) == (True, False, False), "there is none"
+    lease.until = 5.0
+    for now, expected in (
+        (4.9, (False, True, False)),
+        (5.0, (True, True, False)),
+        (6.9, (True, True, False)),
+        (7.0, (True, False, True)),
+    ):
+        assert (lease.is_out, lease.is_held, lease.is_lapsed) == expected, now
+    lease.forget()
+    assert (lease.is_out, lease.is_held, lease.is_lapsed) == (True, False, False)

@@ -70,7 +70,7 @@ class Process:
 
     def __init__(self, name: str, world: "World", chance: random.Random) -> None:
         offset, rate = chance.uniform(0, 1e6), 1 + chance.uniform(-DRIFT, DRIFT)
-        self.lease = Lease(lambda: offset + world.now * rate)
+        self.lease = Lease(LINGER, lambda: offset + world.now * rate)
         self.lane = Slots()
         self.slots = GrantedSlots(name, lambda _: cast("Lane", self.lane), self.lease)
         self.slots.lane_of("m")
@@ -78,7 +78,7 @@ class Process:
 
     def live(self) -> None:
         """What the passing of time does. Upstreams have answered a frozen one by then."""
-        if self.lease.has_been_out(LINGER):
+        if self.lease.is_lapsed:
             self.lease.forget()
             self.lane.in_flight = 0
 

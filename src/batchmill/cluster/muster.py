@@ -26,11 +26,15 @@ _BREATH_SECONDS = 0.05
 
 # Shares of the time after which a silent worker is fenced: its lease is out by then, and what
 # was in flight is over; so its slots are free when its shards are handed to others. Several
-# beats go into a proof and into a lease, so that one which is late costs nothing.
+# beats go into a lease, so that one which is late costs nothing, and so does a new dispatcher
+# that comes in time. A worker keeps its slots for the linger after its lease, and no longer:
+# from then on what is left of the patience is for what was sent to come back aborted, and a
+# proof that is as old as can be is not good any more when the slots become free.
 _BEAT_SHARE = 0.1
-_LEASE_SHARE = 0.5
-PATIENCE_SHARE = 0.3
-_PROOF_SHARE = 0.2
+_LEASE_SHARE = 0.6
+_PATIENCE_SHARE = 0.25
+LINGER_SHARE = 0.1
+_PROOF_SHARE = 0.15
 _DOUBT_SHARE = 12.0
 _HAIL_SHARE = 0.3
 
@@ -74,7 +78,7 @@ class Muster:
             caps,
             epoch=epoch,
             lease=_LEASE_SHARE * fence_after,
-            patience=PATIENCE_SHARE * fence_after,
+            patience=_PATIENCE_SHARE * fence_after,
             strangers=fence_after,
             now=monotonic(),
         )

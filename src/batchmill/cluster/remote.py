@@ -18,7 +18,7 @@ log = get_logger()
 
 # Lines that a worker should have ahead: for each of its slots, and by its pace in seconds.
 _LOOKAHEAD = 2
-_AHEAD_SECONDS = 2.0
+_AHEAD_SECONDS = 4.0
 
 _Call = Callable[[], Awaitable[ShardEnd]]
 

@@ -50,7 +50,7 @@ class Load:
     """What a process holds and needs at ``clock``, in seconds of its own clock.
 
     ``epoch`` and ``number`` are those of the last grant that it has heard of.
-    ``slots`` are in force: none once its lease has run out. ``in_flight`` may
+    ``slots`` are those that nobody else can have: none once its lease has lapsed. ``in_flight`` may
     be above them where they were lowered. ``outstanding`` lines, by lane, are
     all that it was handed and has not settled. What is zero may be left out.
     """

@@ -25,11 +25,9 @@ class GrantedSlots:
     started. A lane has no slots before the first grant.
     """
 
-    def __init__(
-        self, process: str, lane_of: Callable[[str], Lane], lease: Lease | None = None
-    ) -> None:
+    def __init__(self, process: str, lane_of: Callable[[str], Lane], lease: Lease) -> None:
         self.process = process
-        self.lease = lease or Lease()
+        self.lease = lease
         self._find_lane = lane_of
         self._lanes: set[Lane] = set()
         self._heard = (0, 0)
@@ -57,7 +55,10 @@ class GrantedSlots:
         return True
 
     def load(self) -> Load:
-        """What is held and needed now."""
+        """What is held and needed now; held are slots for a moment longer than they are used.
+
+        So the next dispatcher renews what ran out while there was none.
+        """
         in_flight: dict[Outlet, int] = {}
         for lane in self._lanes:
             in_flight |= lane.shared_in_flight()
@@ -68,7 +69,7 @@ class GrantedSlots:
             clock=self.lease.clock(),
             epoch=epoch,
             number=number,
-            slots={} if self.lease.is_out else self._slots,
+            slots=self._slots if self.lease.is_held else {},
             in_flight=in_flight,
             outstanding={model: lines for model, lines in outstanding.items() if lines},
         )
@@ -78,16 +79,13 @@ class GrantedWorker:
     """A ``LeasedWorker``: ``worker`` under orders.
 
     ``slots`` and ``purses`` are those that ``worker`` was made with. It gives
-    up what it runs once its lease has been out for ``linger`` seconds.
+    up what it runs once its lease has lapsed.
     """
 
-    def __init__(
-        self, worker: LocalWorker, slots: GrantedSlots, purses: RemotePurses, *, linger: float
-    ) -> None:
+    def __init__(self, worker: LocalWorker, slots: GrantedSlots, purses: RemotePurses) -> None:
         self._worker = worker
         self._slots = slots
         self._purses = purses
-        self._linger = linger
 
     def obey(self, orders: Orders) -> WorkerReport:
         """Carry out orders at once, unless later ones came before; what is so now."""
@@ -97,12 +95,12 @@ class GrantedWorker:
         return WorkerReport(self._slots.load(), self._worker.settled())
 
     async def mind_lease(self) -> None:
-        """Stop every run whose lines may no longer be in flight: to be called twice a second."""
+        """Stop every run whose lines may no longer be in flight: to be called all the time."""
         self._give_up_if_lapsed()
 
     def _give_up_if_lapsed(self) -> None:
         lease = self._slots.lease
-        if lease.has_been_out(self._linger):
+        if lease.is_lapsed:
             lease.forget()
             log.warning(Fact.LEASE_LAPSED, shards=self._worker.give_up())
 

@@ -15,12 +15,17 @@ seconds = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK
 
 
 class Lease:
-    """Until when something may be sent, by ``clock``; at first, never."""
+    """Until when something may be sent, by ``clock``; at first, never.
 
-    __slots__ = ("clock", "until")
+    For ``linger`` seconds after that nobody else has what it was for: what was
+    sent may end, and whoever may lend it can do so anew.
+    """
 
-    def __init__(self, clock: Callable[[], float] = seconds) -> None:
+    __slots__ = ("clock", "linger", "until")
+
+    def __init__(self, linger: float, clock: Callable[[], float] = seconds) -> None:
         self.clock = clock
+        self.linger = linger
         self.until = -math.inf
 
     @property
@@ -28,9 +33,15 @@ class Lease:
         """Whether nothing may be sent now."""
         return self.clock() >= self.until
 
-    def has_been_out(self, seconds: float) -> bool:
-        """Whether there was a lease, and it ran out so long ago or longer."""
-        return self.until > -math.inf and self.clock() >= self.until + seconds
+    @property
+    def is_lapsed(self) -> bool:
+        """Whether there was a lease, and nothing of it is left."""
+        return self.until > -math.inf and self.clock() >= self.until + self.linger
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody else can have what it is for."""
+        return self.clock() < self.until + self.linger
 
     def forget(self) -> None:
         """As if there had never been one."""

@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from batchmill.cluster.link import Fleet
-from batchmill.cluster.muster import PATIENCE_SHARE, Muster
+from batchmill.cluster.muster import LINGER_SHARE, Muster
 from batchmill.cluster.ray_actors import Papers, Place, Standing, Watch
 from batchmill.cluster.ray_fleet import RayFleet
 from batchmill.cluster.ray_session import Session
@@ -35,12 +35,9 @@ from batchmill.wiring.signs import tell_worker
 
 REGISTER = "cluster.register"
 
-_LEASE_SECONDS = 0.5
+_LEASE_SECONDS = 0.25
 _TELL_SECONDS = 1.0
 _READ_SECONDS = 1.0
-
-# What is left of the dispatcher's patience is for what was sent to come back aborted.
-_LINGER_SHARE = PATIENCE_SHARE / 2
 
 
 @asynccontextmanager
@@ -61,10 +58,12 @@ async def serve_station(
     """As ``open_worker``, over parts that are open."""
     process = f"{name}-{secrets.token_hex(4)}"
     purses, metrics = RemotePurses(), engine_metrics()
-    async with open_station(settings, parts, purses, metrics, process=process) as station:
+    linger = LINGER_SHARE * settings.cluster.fence_after
+    async with open_station(
+        settings, parts, purses, metrics, process=process, linger=linger
+    ) as station:
         assert station.slots is not None  # noqa: S101 - it has a process' name
-        linger = _LINGER_SHARE * settings.cluster.fence_after
-        worker = GrantedWorker(station.worker, station.slots, purses, linger=linger)
+        worker = GrantedWorker(station.worker, station.slots, purses)
 
         async def tell() -> None:
             station.observe()

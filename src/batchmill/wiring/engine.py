@@ -15,6 +15,7 @@ from batchmill.engine.delivery import Deliverer
 from batchmill.engine.dispatcher import Dispatcher
 from batchmill.engine.engine import Beat, Engine
 from batchmill.engine.granted import GrantedSlots
+from batchmill.engine.lease import Lease
 from batchmill.engine.notices import Notices
 from batchmill.engine.planning import Planner, ShardSize
 from batchmill.engine.prices import PriceBook
@@ -75,13 +76,15 @@ async def open_station(
     metrics: EngineMetrics,
     *,
     process: str | None = None,
+    linger: float = 0.0,
 ) -> AsyncIterator[Station]:
     """A worker over ``parts``; its lanes are closed at the end.
 
-    Named as the ``process`` of a cluster it uses those slots alone that it is granted.
+    Named as the ``process`` of a cluster it uses those slots alone that it is granted, on a lease
+    that lapses ``linger`` seconds after it is out.
     """
     lanes = Lanes(settings, parts.clock, metrics)
-    slots = GrantedSlots(process, lanes.of) if process is not None else None
+    slots = GrantedSlots(process, lanes.of, Lease(linger)) if process is not None else None
     worker = LocalWorker(
         blobs=parts.blobs,
         journal=parts.journal,
