@@ -79,6 +79,18 @@ def refusal(
         ("models = 5", "models is 5 (file batchmill.toml), but must be a list of tables"),
         ("models = ['x']", "models.0 is 'x' (file batchmill.toml), but models must be a list"),
         ("[[models]]", "models.0.name is missing (in file batchmill.toml): it must be 1 to 200 "),
+        (
+            f"{UPSTREAM}url = 'http://x'\nca = 'ca.pem'",
+            f"{AT}.ca is 'ca.pem' (file batchmill.toml), but the url is no https",
+        ),
+        (
+            f"{UPSTREAM}url = 'http://x'\nclient_certificate = 'me.pem'",
+            f"{AT}.client_certificate is 'me.pem' (file batchmill.toml), but the url is no https",
+        ),
+        (
+            f"{UPSTREAM}url = 'https://x'\nclient_key = 'me.key'",
+            f"{AT}.client_key is 'me.key' (file batchmill.toml), but there is no client_cert",
+        ),
         (MODEL, "models.0.upstreams is a list (file batchmill.toml), but a model needs"),
         (f"{MODEL}builtin = 'gpt'", "models.0.builtin is 'gpt' (file"),
         (

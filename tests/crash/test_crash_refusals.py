@@ -80,3 +80,13 @@ def test_an_upstream_that_does_not_answer(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{unheard.getsockname()[1]}/v1"
         said = refusal("--upstream", url, "--data-dir", tmp_path / "data", "--port", "0")
     assert url in said
+
+
+def test_a_certificate_that_is_not_there(tmp_path: Path) -> None:
+    config, missing = tmp_path / "batchmill.toml", tmp_path / "missing.pem"
+    config.write_text(
+        '[[models]]\nname = "m"\n[[models.upstreams]]\nurl = "https://gpu-1.internal/v1"\n'
+        f'ca = "{missing}"\n'
+    )
+    said = refusal("--config", config, "--data-dir", tmp_path / "data")
+    assert f"ca cannot be read: {missing}" in said

@@ -34,6 +34,7 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
     yield from _crossed_ranges(settings)
     yield from _blob_options(settings.data)
     yield from _models(settings.models)
+    yield from _certificates(settings)
 
 
 def find_key_faults(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
@@ -154,6 +155,18 @@ def _model(index: int, model: ModelSettings) -> Iterator[Finding]:
             ("models", index, "compute_regions"),
             "it excludes every region that it names: take the exclusions or the names out",
         )
+
+
+_CERTIFICATES = ("ca", "client_certificate", "client_key")
+
+
+def _certificates(settings: Settings) -> Iterator[Finding]:
+    for at, upstream in _upstreams(settings):
+        given = [name for name in _CERTIFICATES if getattr(upstream, name) is not None]
+        if given and urlsplit(upstream.url).scheme != "https":
+            yield Finding((*at, given[0]), "the url is no https, where alone it is used")
+        elif upstream.client_key and not upstream.client_certificate:
+            yield Finding((*at, "client_key"), "there is no client_certificate to go with it")
 
 
 def _upstreams(settings: Settings) -> Iterator[tuple[Keys, UpstreamSettings]]:

@@ -195,6 +195,8 @@ def _as_written(keys: Keys, value: object) -> str:
     field = field_at(keys)
     if isinstance(value, StrEnum):
         value = value.value
+    if isinstance(value, Path):
+        value = str(value)
     if isinstance(value, str | SecretStr | Mapping) or field is None:
         return _shown(keys, value)
     if isinstance(value, int | float):

@@ -36,6 +36,7 @@ from batchmill.config.units import (
     Label,
     Options,
     Pause,
+    PemFile,
     Port,
     RegionName,
     RegionRule,
@@ -212,6 +213,19 @@ class UpstreamSettings(Section):
     )
     max_answer_bytes: Size = Field(
         default=64 * MB, description="A larger answer is a failure of its line."
+    )
+    ca: PemFile | None = Field(
+        default=None,
+        description="Authorities that may vouch for the server's certificate, besides those that "
+        "the machine has.",
+    )
+    client_certificate: PemFile | None = Field(
+        default=None, description="Certificate that is shown to a server which asks for one."
+    )
+    client_key: PemFile | None = Field(
+        default=None,
+        description="Key of `client_certificate`, without a passphrase; in the same file if "
+        "absent.",
     )
 
     @field_serializer("api_key")

@@ -322,6 +322,7 @@ Hosts = Annotated[
     Kind("a list of host names without a port (in a variable: with commas between)", _joined),
 ]
 TomlFile = Annotated[Path, AfterValidator(_folder), Kind("the path of a TOML file")]
+PemFile = Annotated[Path, AfterValidator(_folder), Kind("the path of a PEM file")]
 Folder = Annotated[Path, AfterValidator(_folder), Kind("the path of a folder")]
 Secret = Annotated[
     SecretStr,

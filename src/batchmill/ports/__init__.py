@@ -56,7 +56,7 @@ from batchmill.ports.store import (
     UnfinishedCap,
     UploadStore,
 )
-from batchmill.ports.transport import FaultKind, Reply, Target, Transport, TransportFault
+from batchmill.ports.transport import FaultKind, Identity, Reply, Target, Transport, TransportFault
 from batchmill.ports.usage import (
     Busy,
     Dimension,
@@ -153,6 +153,7 @@ __all__ = [
     "Group",
     "Idempotency",
     "IdempotencyMismatch",
+    "Identity",
     "Journal",
     "Kept",
     "KeyStore",

@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Files in PEM form that tell a server who is asking; one file may hold both."""
+
+    certificate: Path
+    key: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +19,8 @@ class Target:
     """Where and how to reach a model server.
 
     ``url`` is its base, such as ``http://10.0.0.5:8000/v1``; ``api_key`` never
-    shows in a repr.
+    shows in a repr. ``ca`` is a file with authorities that are trusted besides
+    the machine's own.
     """
 
     url: str
@@ -18,6 +28,8 @@ class Target:
     connect_timeout: float = 10.0
     request_timeout: float = 600.0
     max_answer_bytes: int = 64 * 1024 * 1024
+    ca: Path | None = None
+    identity: Identity | None = None
 
     def __repr__(self) -> str:
         return f"Target({self.url!r})"

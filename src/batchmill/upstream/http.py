@@ -7,7 +7,6 @@ once more on a new one: callers never see that.
 """
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -18,6 +17,7 @@ from batchmill.domain.errors import ConfigError
 from batchmill.ports import FaultKind, Reply, Target, TransportFault
 from batchmill.upstream.http_address import RequestHeads, parse_url
 from batchmill.upstream.http_pool import Pool, PoolSettings
+from batchmill.upstream.http_tls import make_context
 
 IDLE_TIMEOUT = 30.0
 
@@ -32,14 +32,13 @@ class HttpTransport:
         target: Target,
         *,
         idle_timeout: float = IDLE_TIMEOUT,
-        tls: ssl.SSLContext | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Raises ConfigError for a URL or key that cannot be used.
+        """Raises ConfigError for a URL, key or file that cannot be used.
 
         Kept connections close after ``idle_timeout`` seconds without use;
-        ``tls`` replaces the default context; ``wall_clock`` (Unix seconds) is
-        what dates in Retry-After are measured against.
+        ``wall_clock`` (Unix seconds) is what dates in Retry-After are measured
+        against.
         """
         address = parse_url(target.url)
         self._heads = RequestHeads(address, target.api_key)
@@ -48,7 +47,7 @@ class HttpTransport:
             max_answer_bytes=target.max_answer_bytes,
             connect_timeout=target.connect_timeout,
             idle_timeout=idle_timeout,
-            tls=(tls or ssl.create_default_context()) if address.tls else None,
+            tls=make_context(target) if address.tls else None,
             wall_clock=wall_clock,
         )
         self._pool = Pool(address, settings)

@@ -14,19 +14,23 @@ from batchmill.telemetry import EngineMetrics
 from batchmill.upstream.builtin import TestModel
 from batchmill.upstream.http import HttpTransport
 from batchmill.upstream.smollm2 import SLOTS, SmolLm2, find_weights
-from batchmill.wiring.upstreams import make_target
+from batchmill.wiring.upstreams import check_certificates, make_target
 
 _TEST_SLOTS = 64
 _STREAM_KEYS = frozenset({"stream", "stream_options"})
 
 
 class Lanes:
-    """The lanes of the served models, each made when the first line asks for it."""
+    """The lanes of the served models, each made when the first line asks for it.
+
+    Raises ConfigError for an upstream's certificate that cannot be used.
+    """
 
     def __init__(self, settings: Settings, clock: Clock, metrics: EngineMetrics) -> None:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        check_certificates(settings.models)
         self._models = {model.name: model for model in settings.models}
         self._lanes: dict[str, Lane] = {}
 

@@ -113,10 +113,13 @@ def database_of(settings: Settings) -> str | Path:
 
 
 async def prepare_parts(settings: Settings) -> None:
-    """Make the database, or bring it up to date, and try the bucket.
+    """Make the database, or bring it up to date, try the bucket, and read the certificates.
 
     Raises ConfigError, StorageFull and StorageAway.
     """
+    from batchmill.wiring.upstreams import check_certificates
+
+    check_certificates(settings.models)
     store = await open_store(database_of(settings))
     await store.close()
     await check_bytes(settings)

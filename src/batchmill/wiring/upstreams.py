@@ -1,11 +1,12 @@
 """The upstreams as those see them who only ask about tokens. Nothing of the engine is loaded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from batchmill.config import ModelSettings, UpstreamSettings
 from batchmill.domain.catalog import ANY_MODEL
-from batchmill.ports import Target
+from batchmill.ports import Identity, Target
+from batchmill.upstream.http_tls import make_context
 from batchmill.upstream.tokenizer import Seat, Tokenizer
 
 # Whoever asks for an estimate waits for this: one that is down may have a twin that is not.
@@ -21,7 +22,22 @@ def make_target(settings: UpstreamSettings) -> Target:
         connect_timeout=settings.connect_timeout,
         request_timeout=settings.request_timeout,
         max_answer_bytes=settings.max_answer_bytes,
+        ca=settings.ca,
+        identity=_identity(settings),
     )
+
+
+def check_certificates(models: Iterable[ModelSettings]) -> None:
+    """Read the files of every upstream's TLS; raises ConfigError for one that will not do."""
+    for model in models:
+        for one in model.upstreams:
+            if one.ca is not None or one.client_certificate is not None:
+                make_context(make_target(one))
+
+
+def _identity(settings: UpstreamSettings) -> Identity | None:
+    certificate = settings.client_certificate
+    return Identity(certificate, settings.client_key or certificate) if certificate else None
 
 
 class UpstreamCounter:
