@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
+import asyncpg
 import pytest
 
+from batchmill.store.postgres import PostgresBackend
 from batchmill.store.postgres_seat import PostgresSeat, Terms
 
 NEVER = Terms(sign=3600.0, silence=3600.0, again=3600.0)
@@ -16,12 +18,15 @@ class Line:
     def __init__(self) -> None:
         self.asked = 0
         self.is_over = False
+        self.error: Exception | None = None
         self._on_end: Callable[..., None] = lambda _: None
 
     async def fetchval(self, query: str, *values: object, timeout: float) -> object:
         self.asked += 1
         if self.is_over:
             raise ConnectionResetError
+        if self.error is not None:
+            raise self.error
         return True
 
     async def add_listener(self, channel: str, callback: Callable[..., None]) -> None:
@@ -49,7 +54,8 @@ def seat_over(*lines: Line) -> PostgresSeat:
     async def dial(**settings: str) -> Line:
         return next(dialled)
 
-    return PostgresSeat(dial, lambda error: None, 1, NEVER)
+    explain = PostgresBackend("postgresql://nobody@127.0.0.1:1/none").explain
+    return PostgresSeat(dial, explain, 1, NEVER)
 
 
 async def turns(count: int = 20) -> None:
@@ -97,5 +103,39 @@ def test_whoever_watches_can_be_cancelled_in_the_moment_in_which_the_connection_
         keeping.cancel()
         await asyncio.wait({keeping}, timeout=10)
         assert keeping.cancelled()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InternalClientError("cannot switch to state 12; another operation is in progress"),
+        asyncpg.AdminShutdownError("terminating connection"),
+        ConnectionResetError(),
+    ],
+)
+def test_the_end_of_a_connection_in_whatever_words_is_a_seat_lost(error: Exception) -> None:
+    """The driver has words of its own for what comes between the server's last and its silence."""
+
+    async def main() -> None:
+        old, new = Line(), Line()
+        seat = seat_over(old, new)
+        assert await seat.try_take()
+        old.error = error
+        assert not await seat.try_take()
+        assert await seat.try_take()
+
+    asyncio.run(main())
+
+
+def test_an_error_of_ours_is_not_taken_for_the_end_of_a_connection() -> None:
+    async def main() -> None:
+        line = Line()
+        seat = seat_over(line)
+        assert await seat.try_take()
+        line.error = asyncpg.PostgresSyntaxError("SELECT 1 is none")
+        with pytest.raises(asyncpg.PostgresSyntaxError):
+            await seat.try_take()
 
     asyncio.run(main())

@@ -4,9 +4,12 @@ Credentials come from the environment alone, under the names that each store's
 own tools use. Imported only where a bucket is configured.
 """
 
+import atexit
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from urllib.parse import urlsplit
 
 from obstore.exceptions import BaseError
@@ -43,6 +46,9 @@ _YES = frozenset({"true", "1", "yes", "on", "y"})
 # What is no answer by then is tried again. A part of 8 MiB passes at 1.2 Mbit/s.
 _TIMEOUTS = {"connect_timeout": "5s", "timeout": "60s"}
 
+# A thread that has microseconds' work to do gets a turn in that time on any machine.
+_REST_SECONDS = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -51,6 +57,16 @@ class Patience:
     retries: int = 60
     seconds: float = 120.0
     first_pause: float = 0.1
+
+
+@cache
+def _end_quietly() -> None:
+    """Let the library's threads come to rest before the interpreter ends.
+
+    Behind the last answer one of them needs the interpreter once more; where
+    that is ending, the whole process is aborted, whatever it had come to.
+    """
+    atexit.register(time.sleep, _REST_SECONDS)
 
 
 def open_bucket(
@@ -68,6 +84,7 @@ def open_bucket(
         raise ConfigError(f"data.blobs is not a bucket: it must begin with {_listed(SCHEMES)}.")
     if scheme == "memory":
         return MemoryStore()
+    _end_quietly()
     own, client = _split(options)
     open_store: Callable[..., ObjectStore] = store_from_url
     retry = _retry_config(patience)

@@ -65,11 +65,13 @@ class SqlLeadership:
     async def close(self) -> None:
         """Let somebody else lead."""
         keeping = self._keeping
-        if keeping is not None:
-            keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
-        await self._seat.leave()
+        try:
+            if keeping is not None:
+                keeping.cancel()
+                with suppress(asyncio.CancelledError):
+                    await keeping
+        finally:
+            await self._seat.leave()
 
     async def _begin_epoch(self) -> int:
         counted = update(leadership).values(epoch=leadership.c.epoch + 1, since=self._now())

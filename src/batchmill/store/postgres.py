@@ -56,6 +56,8 @@ _AWAY_CLASSES = ("08", "57P")
 _NO_SUCH_DATABASE = "3D000"
 _REFUSED_CLASS = "28"
 
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 # A URL that is no URL, and settings that the server does not have or take.
 _UNREADABLE = (ValueError, asyncpg.UndefinedObjectError, asyncpg.InvalidParameterValueError)
 # What names a file in it.
@@ -192,7 +194,7 @@ def _cause_of(error: BaseException) -> BaseException:
     """The driver's own error, out of what SQLAlchemy wrapped around it."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     inner = cause.__cause__
-    return inner if isinstance(inner, asyncpg.PostgresError | asyncpg.InterfaceError) else cause
+    return inner if isinstance(inner, _DRIVER_ERRORS) else cause
 
 
 def _refusal(cause: BaseException, state: str) -> ConfigError | None:
@@ -218,6 +220,9 @@ def _is_away(error: BaseException, cause: BaseException, state: str) -> bool:
     if isinstance(cause, OSError | PoolExhausted):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # What the driver says between the server's last word and the end of the connection.
+    if isinstance(cause, asyncpg.InternalClientError):
         return True
     return state in _AWAY or state.startswith(_AWAY_CLASSES)
 

@@ -47,7 +47,12 @@ class Connection(Protocol):
 Dial = Callable[..., Awaitable[Connection]]
 Explain = Callable[[BaseException], BatchmillError | None]
 
-_DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_DRIVER_ERRORS = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 @dataclass(frozen=True, slots=True)
