@@ -17,13 +17,17 @@ class Peer:
 
     async def receive(self) -> tuple[bytes, bytes]:
         """The next request's head and body; raises IncompleteReadError at the end."""
-        head = await self._reader.readuntil(b"\r\n\r\n")
+        head = await self.receive_head()
         length = 0
         for line in head.split(b"\r\n"):
             name, _, value = line.partition(b":")
             if name.lower() == b"content-length":
                 length = int(value)
         return head, await self._reader.readexactly(length)
+
+    async def receive_head(self) -> bytes:
+        """The next request's head; its body stays unread."""
+        return await self._reader.readuntil(b"\r\n\r\n")
 
     async def send(self, *pieces: bytes) -> None:
         """Send the pieces, each on its own."""
@@ -85,7 +89,7 @@ async def listen(
 ) -> AsyncIterator[RawUpstream]:
     """A raw upstream on a free port."""
     upstream = RawUpstream(script)
-    server = await asyncio.start_server(upstream.play, host, 0, ssl=tls, limit=2**26)
+    server = await asyncio.start_server(upstream.play, host, 0, ssl=tls, limit=2**26, backlog=4096)
     upstream.port = server.sockets[0].getsockname()[1]
     try:
         yield upstream

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import socket
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -403,6 +404,30 @@ def test_512_in_flight_over_a_cold_pool(run: Run) -> None:
         assert mock.stats.connections == 512
         await transport.close()
         await mock.stop()
+
+    run(main())
+
+
+def test_an_answer_that_comes_before_the_request_is_sent_ends_the_connection(run: Run) -> None:
+    """A server may refuse a body by its head; it need not read it then."""
+
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def play(peer: Peer) -> None:
+            head = await peer.receive_head()
+            await peer.send(
+                plain(b"{}", "413 Content Too Large" if b" /long " in head else "200 OK")
+            )
+            await over.wait()
+
+        async with listen(play) as upstream:
+            transport = HttpTransport(replace(upstream.target(), url=upstream.target().url[:-3]))
+            assert (await transport.send("/long", b"x" * 2**26, "k")).status == 413
+            assert (await transport.send("/short", BODY, "k")).status == 200
+            assert upstream.connections == 2
+            over.set()
+            await transport.close()
 
     run(main())
 

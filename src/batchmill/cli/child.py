@@ -23,6 +23,7 @@ from typing import Protocol
 import uvloop
 
 import batchmill.cli.lean  # noqa: F401 - for its effect, before what it keeps out
+from batchmill.cli.descriptors import open_many
 from batchmill.cli.supervisor import CANNOT_START, Post, spawn
 from batchmill.config import Settings, restore_settings
 from batchmill.domain.errors import BatchmillError, StorageAway, StorageFull, Superseded
@@ -48,6 +49,7 @@ def main() -> int:
     name, wake_fd = sys.argv[1], int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    open_many()
     post = Post(**json.loads(sys.stdin.buffer.readline()))
     settings = restore_settings(post.settings.encode())
     prices = restore_table(post.prices)

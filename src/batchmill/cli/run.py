@@ -13,6 +13,7 @@ import uvloop
 
 from batchmill.cli.client_source import first_url
 from batchmill.cli.config_show import ConfigFile
+from batchmill.cli.descriptors import open_many
 from batchmill.cli.discovery import any_model, offer_models
 from batchmill.cli.run_folder import RunFolder, digest_of
 from batchmill.cli.run_job import BLOCK, Interrupted, Job, run_job
@@ -94,6 +95,7 @@ def run(
 
 def _run_in(folder: RunFolder, settings: Settings, job: Job) -> int:
     configure_logging("error")
+    open_many()
     # Whatever database and bucket a server on this machine uses: a run keeps to its folder.
     data = DataSettings(dir=folder.path, region=settings.data.region)
     settings = settings.model_copy(update={"data": data})

@@ -140,7 +140,8 @@ class Connection(asyncio.Protocol):
             return
         self._waiter = None
         self._is_used = True
-        if answer.is_reusable:
+        # What is left of a request would stand before the next one.
+        if answer.is_reusable and not self._transport.get_write_buffer_size():
             self._on_free(self, self._loop.time())
         else:
             self._transport.abort()
