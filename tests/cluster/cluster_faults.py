@@ -20,6 +20,13 @@ from batchmill.domain.batch import Batch
 from batchmill.domain.ids import line_id
 from batchmill.wiring.parts import Parts
 
+Record = Callable[[str, object], None]
+
+# What runs while something breaks, unless a fault wants it otherwise.
+WORKERS = 3
+SLOTS = 24
+LINES = 2_000
+
 PROPERTY = "cluster_row"
 SHARD_LINES = 20
 
@@ -126,7 +133,7 @@ class Trial:
         upstream.release()
         self._began = time.monotonic()
 
-    def end(self, fault: str, record: Callable[[str, object], None]) -> Row:
+    def end(self, fault: str, record: Record) -> Row:
         """Wait for the batch's end and hold it against every promise; tell what the fault cost."""
         ended = self.house.until_terminal(self.batch)
         again = self.house.check(ended)

@@ -6,14 +6,14 @@ the times are told at the end of the run.
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_faults import running_batch
+from cluster_faults import LINES, SLOTS, WORKERS, Record, running_batch
 from crash_waiting import wait_until
 from postgres_server import running
 from ray_house import SECRET, Actor, RayHouse, nodes_running, ray_house
@@ -27,11 +27,6 @@ from batchmill.wiring.cluster import lead
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-Record = Callable[[str, object], None]
-
-WORKERS = 3
-SLOTS = 24
-LINES = 2_000
 AWAY_SECONDS = 30
 
 

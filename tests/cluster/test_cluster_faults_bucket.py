@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from bucket_server import Place, new_place
 from certificates import Authority
-from cluster_faults import running_batch
+from cluster_faults import LINES, SLOTS, WORKERS, Record, running_batch
 from postgres_server import running
 from ray_house import SECRET, RayHouse, nodes_running, ray_house
 from rough_road import Road, Rule, everything, open_road
@@ -20,12 +20,6 @@ from rough_road import Road, Rule, everything, open_road
 from batchmill.upstream.mock import Script
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-Record = Callable[[str, object], None]
-
-WORKERS = 3
-SLOTS = 24
-LINES = 2_000
 
 
 @pytest.fixture(scope="module")

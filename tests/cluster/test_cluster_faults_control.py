@@ -1,10 +1,10 @@
 """Ray's control plane dies alone, on nodes that live on; what it knew is in Redis."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_faults import running_batch
+from cluster_faults import LINES, SLOTS, WORKERS, Record, running_batch
 from postgres_server import running
 from ray_house import SECRET, RayHouse, nodes_running, ray_house
 from redis_server import NEEDS_REDIS, redis_running
@@ -13,11 +13,6 @@ from batchmill.upstream.mock import Script
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), NEEDS_REDIS]
 
-Record = Callable[[str, object], None]
-
-WORKERS = 3
-SLOTS = 24
-LINES = 2_000
 # As many as are sent in some three seconds.
 LINES_AWAY = 360
 # What is left of them takes longer than a silent worker is waited for.

@@ -1,11 +1,10 @@
 """The whole of Ray lost at once, with its head: batches go on from the stores elsewhere."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from bucket_server import new_place
-from cluster_faults import Chart, Row, Trial
+from cluster_faults import Chart, Record, Row, Trial
 from crash_upstream import upstream_running
 from postgres_server import running
 from ray_house import SECRET, RayHouse, nodes_running
@@ -17,8 +16,6 @@ from batchmill.cluster.ray_session import connected
 from batchmill.upstream.mock import Script
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-Record = Callable[[str, object], None]
 
 SLOTS = 16
 LINES = 800

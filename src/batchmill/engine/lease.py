@@ -36,7 +36,7 @@ class Lease:
     @property
     def is_lapsed(self) -> bool:
         """Whether there was a lease, and nothing of it is left."""
-        return self.until > -math.inf and self.clock() >= self.until + self.linger
+        return self.until > -math.inf and not self.is_held
 
     @property
     def is_held(self) -> bool:
