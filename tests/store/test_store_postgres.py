@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 from postgres_server import PostgresServer, database, free_port, running, shared
 from sqlalchemy import ClauseElement, select, text
@@ -386,6 +387,28 @@ def test_a_server_that_comes_back_is_used_again(
         await store.close()
 
     asyncio.run(main())
+
+
+def test_between_the_last_word_of_a_server_and_its_silence_the_database_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The driver has an error of its own for that, outside of its other families."""
+
+    async def half_ended(*_: object, **__: object) -> None:
+        raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2)")
+
+    async def main(store: SqlStore) -> None:
+        for way in (
+            lambda: store.files.get("acme", "file-batch-1"),
+            lambda: store.files.delete("acme", "file-batch-1"),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(asyncpg.Connection, "prepare", half_ended)
+                with pytest.raises(StorageAway, match="try again"):
+                    await way()
+            await way()
+
+    with_database(main)
 
 
 def test_a_transaction_that_is_cut_stores_nothing(own_server: PostgresServer) -> None:

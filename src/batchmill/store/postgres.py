@@ -26,7 +26,7 @@ from sqlalchemy.types import BigInteger
 
 from batchmill.domain.errors import BatchmillError, ConfigError, StorageAway, StorageFull
 from batchmill.store import postgres_bell
-from batchmill.store.postgres_seat import PostgresSeat
+from batchmill.store.postgres_seat import DRIVER_ERRORS, PostgresSeat
 
 # For a process; a server takes a hundred unless told otherwise.
 _CONNECTIONS = 8
@@ -55,8 +55,6 @@ _AWAY = frozenset({"53300", "53200", "25006"})
 _AWAY_CLASSES = ("08", "57P")
 _NO_SUCH_DATABASE = "3D000"
 _REFUSED_CLASS = "28"
-
-_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 # A URL that is no URL, and settings that the server does not have or take.
 _UNREADABLE = (ValueError, asyncpg.UndefinedObjectError, asyncpg.InvalidParameterValueError)
@@ -194,7 +192,7 @@ def _cause_of(error: BaseException) -> BaseException:
     """The driver's own error, out of what SQLAlchemy wrapped around it."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     inner = cause.__cause__
-    return inner if isinstance(inner, _DRIVER_ERRORS) else cause
+    return inner if isinstance(inner, DRIVER_ERRORS) else cause
 
 
 def _refusal(cause: BaseException, state: str) -> ConfigError | None:
@@ -221,7 +219,6 @@ def _is_away(error: BaseException, cause: BaseException, state: str) -> bool:
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    # What the driver says between the server's last word and the end of the connection.
     if isinstance(cause, asyncpg.InternalClientError):
         return True
     return state in _AWAY or state.startswith(_AWAY_CLASSES)

@@ -47,12 +47,10 @@ class Connection(Protocol):
 Dial = Callable[..., Awaitable[Connection]]
 Explain = Callable[[BaseException], BatchmillError | None]
 
-_DRIVER_ERRORS = (
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver raises; the last one between a server's last word and the connection's end."""
+
+_BROKEN = (OSError, *DRIVER_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ class PostgresSeat:
                 self._is_held = bool(
                     await self._ask(connection, "SELECT pg_try_advisory_lock($1)", self._key)
                 )
-        except _DRIVER_ERRORS as error:
+        except _BROKEN as error:
             is_over = self._connection is not None and self._connection.is_closed()
             self._drop()
             if not is_over and self._explain(error) is None:
@@ -115,7 +113,7 @@ class PostgresSeat:
         """Give it up: the lock goes with its connection."""
         connection = self._connection
         if connection is not None:
-            with suppress(*_DRIVER_ERRORS):
+            with suppress(*_BROKEN):
                 await connection.close(timeout=self._terms.sign)
         self._drop()
 
