@@ -15,8 +15,9 @@ from batchmill.domain.retry import RetryPolicy
 from batchmill.domain.shards import Shard
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.budget import Budget
-from batchmill.engine.lane import Lane, Upstream
+from batchmill.engine.lane import Lane
 from batchmill.engine.remote_purse import RemotePurses
+from batchmill.engine.upstream import Upstream
 from batchmill.ports import Record, Reply, Settled, ShardRun
 from batchmill.telemetry import EngineMetrics, engine_metrics
 

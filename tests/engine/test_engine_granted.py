@@ -17,9 +17,10 @@ from batchmill.domain.ledger import Payer, Terms
 from batchmill.domain.shards import Shard
 from batchmill.domain.sharing import Grant, Grants, Outlet
 from batchmill.engine.granted import GrantedSlots, GrantedWorker
-from batchmill.engine.lane import Lane, Upstream
+from batchmill.engine.lane import Lane
 from batchmill.engine.lease import Lease
 from batchmill.engine.remote_purse import RemotePurses
+from batchmill.engine.upstream import Upstream
 from batchmill.engine.worker import LocalWorker
 from batchmill.journal.local import LocalJournal
 from batchmill.ports import LeasedWorker, Orders, RunKey, ShardEnd, ShardRun, ShardTally, Target

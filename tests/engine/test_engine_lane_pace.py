@@ -15,7 +15,7 @@ from engine_fakes import (
     settle_down,
 )
 
-from batchmill.engine.lane import Upstream
+from batchmill.engine.upstream import Upstream
 from batchmill.ports import FaultKind, Reply, TransportFault
 
 GONE = TransportFault(FaultKind.UNREACHABLE)

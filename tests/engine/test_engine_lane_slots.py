@@ -16,8 +16,8 @@ from engine_fakes import (
 )
 
 from batchmill.domain.sharing import Outlet
-from batchmill.engine.lane import Upstream
 from batchmill.engine.lease import Lease, seconds
+from batchmill.engine.upstream import Upstream
 from batchmill.ports import FaultKind, Reply, TransportFault
 
 UP = Outlet("m", "up")

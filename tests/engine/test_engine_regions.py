@@ -17,7 +17,7 @@ from sqlalchemy import select
 from batchmill.config import ModelSettings, UpstreamSettings
 from batchmill.domain.batch import Batch, Status
 from batchmill.domain.catalog import TEST_ENDPOINT, TEST_MODEL
-from batchmill.engine.lane import Upstream
+from batchmill.engine.upstream import Upstream
 from batchmill.ports import FaultKind, TransportFault
 from batchmill.store import SqlStore
 from batchmill.store.tables import ledger

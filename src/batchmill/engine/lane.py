@@ -11,21 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 from batchmill import faultpoint
 from batchmill.domain.ledger import is_thinking
-from batchmill.domain.lines import STREAM_KEYS, rewrite_body
-from batchmill.domain.pacing import Pace, on_rejected, on_success, on_trouble, with_ceiling
+from batchmill.domain.lines import rewrite_body
 from batchmill.domain.results import UPSTREAM_CODE, Answer, error_line, judge, output_line
 from batchmill.domain.retry import Again, RetryPolicy, after_fault, is_retried_status
 from batchmill.domain.sharing import Outlet, outlets
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.lease import Lease
-from batchmill.ports import Clock, FaultKind, Record, Reply, Transport, TransportFault
+from batchmill.engine.upstream import Company, Upstream
+from batchmill.ports import Clock, FaultKind, Record, Reply, TransportFault
 from batchmill.telemetry import EngineMetrics, Fact, get_logger
 
 log = get_logger()
 
-_TOO_MANY = 429
-_DOWN_STATUSES = frozenset({502, 503, 504})
 _LOOKAHEAD = 2
 
 # The stop of the batch aborts what is in flight at the deadline; the request's
@@ -39,44 +37,6 @@ _FAULT_TEXT = {
     FaultKind.TOO_LARGE: "The upstream's answer is larger than max_answer_bytes allows.",
     FaultKind.GARBLED: "The upstream's answer is not HTTP.",
 }
-
-
-class Upstream:
-    """One model server as a lane sees it: a transport, a pace, and slots.
-
-    ``model`` is the name that is sent, None for the line's own; ``drop`` names
-    the keys of a body that are not sent. ``region`` is where it computes, empty
-    where nobody has named that. ``max_in_flight`` of a shared one holds over all
-    processes of a cluster; otherwise each process has as many.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        transport: Transport,
-        *,
-        max_in_flight: int,
-        weight: float = 1.0,
-        model: str | None = None,
-        drop: frozenset[str] = frozenset(),
-        region: str = "",
-        is_shared: bool = True,
-    ) -> None:
-        self.name = name
-        self.is_shared = is_shared
-        self.region = region
-        self.transport = transport
-        self.weight = weight
-        self.model = model
-        self.drop = drop
-        self.is_passing_plain = model is None and drop <= STREAM_KEYS
-        self.pace = Pace.full(max_in_flight)
-        self.in_flight = 0
-        self.parked: list[asyncio.Future[Job]] = []
-
-    def load(self) -> float:
-        """How busy it is for its weight; the least loaded one gets the next line."""
-        return (self.in_flight + 1) / self.weight
 
 
 class Lane:
@@ -99,14 +59,14 @@ class Lane:
         self._jitter = jitter
         self._metrics = metrics.lanes
         self._durations = metrics.lanes.answer_seconds.of(model)
+        company = Company(model, clock, jitter, metrics.lanes, self._pump)
         for one in self._upstreams:
-            metrics.lanes.upstream_up.labels(model=model, upstream=one.name).set(1)
+            one.join(company)
         self._completed = 0
         self._failed = 0
         self._ready: deque[Job] = deque()
         self._resting: dict[Job, asyncio.Task[None]] = {}
         self._slots: set[asyncio.Task[None]] = set()
-        self._alarms: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._lease: Lease | None = None
         self._outlets: dict[Outlet, Upstream] = {}
@@ -128,9 +88,7 @@ class Lane:
         What is in flight above that goes on to its end.
         """
         for outlet, upstream in self._outlets.items():
-            ceiling = slots.get(outlet, 0)
-            if ceiling != upstream.pace.ceiling:
-                upstream.pace = with_ceiling(upstream.pace, ceiling)
+            upstream.set_ceiling(slots.get(outlet, 0))
         self._pump()
 
     def shared_in_flight(self) -> dict[Outlet, int]:
@@ -167,26 +125,24 @@ class Lane:
 
     def observe(self) -> None:
         """Bring the metrics up to date: to count a line there costs more than to queue it."""
-        metrics, model, now = self._metrics, self.model, self._clock.now()
+        metrics, model = self._metrics, self.model
         metrics.settled.labels(model=model, outcome="completed").inc(self._completed)
         metrics.settled.labels(model=model, outcome="failed").inc(self._failed)
         self._completed = self._failed = 0
         metrics.queued.labels(model=model).set(len(self._ready))
         metrics.resting.labels(model=model).set(len(self._resting))
         for one in self._upstreams:
-            limit = one.pace.allowed(now)
-            metrics.in_flight.labels(model=model, upstream=one.name).set(one.in_flight)
-            metrics.in_flight_limit.labels(model=model, upstream=one.name).set(limit)
+            one.observe()
 
     async def close(self) -> None:
         """End every slot. The lines' shards were stopped before."""
         self._is_closing = True
-        tasks = [*self._slots, *self._alarms, *self._resting.values()]
+        tasks = [*self._slots, *self._resting.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for upstream in self._upstreams:
-            await upstream.transport.close()
+            await upstream.close()
 
     # --- handing lines to slots ---
 
@@ -196,9 +152,7 @@ class Lane:
         if self._lease is not None and self._lease.is_out:
             return None
         for one in self._upstreams:
-            pace = one.pace
-            limit = pace.allowed(self._clock.now()) if pace.pauses else pace.limit
-            if one.in_flight < limit and (best is None or one.load() < best.load()):
+            if one.has_room and (best is None or one.load() < best.load()):
                 best = one
         return best
 
@@ -288,13 +242,12 @@ class Lane:
     def _on_reply(self, upstream: Upstream, job: Job, reply: Reply) -> None:
         answer = judge(reply.status, reply.body)
         if answer.fault is None and not is_retried_status(answer.status):
-            if not upstream.pace.is_settled:
-                self._repace(upstream, on_success(upstream.pace))
+            upstream.note_answer()
             self._settle(job, answer)
             return
-        self._count_fault(upstream, "bad_answer" if answer.fault else str(answer.status))
-        self._note_trouble(upstream, answer.status)
-        if upstream.pace.is_down and answer.status in _DOWN_STATUSES:
+        reason = "bad_answer" if answer.fault else str(answer.status)
+        upstream.note_bad_answer(answer.status, reason)
+        if upstream.is_down_by(answer.status):
             # To the back: should it be this line that is answered so, another one asks next.
             self._wait_for_upstream(job, self._ready.append)
         elif (again := self._again(job, answer.status, reply.retry_after)) is not None:
@@ -303,11 +256,8 @@ class Lane:
             self._settle(job, answer)
 
     def _on_fault(self, upstream: Upstream, job: Job, fault: TransportFault) -> None:
-        self._count_fault(upstream, fault.kind)
-        is_certain = fault.kind is FaultKind.UNREACHABLE
-        if is_certain or fault.kind is FaultKind.RESET:
-            self._trouble(upstream, is_certain=is_certain)
-        if is_certain:
+        upstream.note_fault(fault.kind)
+        if fault.kind is FaultKind.UNREACHABLE:
             self._wait_for_upstream(job, self._ready.appendleft)
         elif fault.kind is FaultKind.TOO_LARGE:
             self._settle_unanswered(job, _FAULT_TEXT[fault.kind])
@@ -399,44 +349,3 @@ class Lane:
             job.active.end(job)
         else:
             queue(job)
-
-    # --- the upstream's pace ---
-
-    def _count_fault(self, upstream: Upstream, reason: str) -> None:
-        faults = self._metrics.upstream_faults
-        faults.labels(model=self.model, upstream=upstream.name, reason=reason).inc()
-
-    def _note_trouble(self, upstream: Upstream, status: int) -> None:
-        if status in (_TOO_MANY, 503):
-            self._repace(upstream, on_rejected(upstream.pace, self._clock.now()))
-        if status in _DOWN_STATUSES:
-            self._trouble(upstream, is_certain=False)
-        elif upstream.pace.troubles:
-            # Whatever it says, it is there to say it.
-            self._repace(upstream, on_success(upstream.pace))
-
-    def _trouble(self, upstream: Upstream, *, is_certain: bool) -> None:
-        now = self._clock.now()
-        pace = on_trouble(upstream.pace, now, is_certain=is_certain, jitter=self._jitter())
-        if pace.pauses > upstream.pace.pauses:
-            alarm = asyncio.create_task(self._pump_after_pause(upstream))
-            self._alarms.add(alarm)
-            alarm.add_done_callback(self._alarms.discard)
-        self._repace(upstream, pace)
-
-    async def _pump_after_pause(self, upstream: Upstream) -> None:
-        # More than once, since sleep may end early: by a rounded timer or a clock that was set.
-        while (left := upstream.pace.paused_until - self._clock.now()) > 0:
-            await self._clock.sleep(left)
-        self._pump()
-
-    def _repace(self, upstream: Upstream, pace: Pace) -> None:
-        before, upstream.pace = upstream.pace, pace
-        was_down = before.is_down
-        if pace.is_down != was_down:
-            fact = Fact.UPSTREAM_PAUSED if pace.is_down else Fact.UPSTREAM_RESUMED
-            log.warning(fact, model=self.model, upstream=upstream.name)
-            up = self._metrics.upstream_up.labels(model=self.model, upstream=upstream.name)
-            up.set(not pace.is_down)
-        if pace.limit > before.limit or (was_down and not pace.is_down):
-            self._pump()

@@ -8,7 +8,8 @@ from batchmill.domain.catalog import ANY_MODEL, TEST_MODEL
 from batchmill.domain.limits import Profile
 from batchmill.domain.retry import RetryPolicy
 from batchmill.domain.sharing import Outlet, outlets
-from batchmill.engine.lane import Lane, Upstream
+from batchmill.engine.lane import Lane
+from batchmill.engine.upstream import Upstream
 from batchmill.ports import Clock, Transport
 from batchmill.telemetry import EngineMetrics
 from batchmill.upstream.builtin import TestModel
