@@ -152,7 +152,7 @@ async def fill(store: SqlStore) -> None:
     async with store._database.write() as connection:
         await insert_files(connection, [a_file(str(n)) for n in range(COUNT)])
         await connection.execute(insert(batches), [new_row(batch) for batch in [*ended, newest]])
-        await insert_shards(connection, some_shards(newest, 3))
+        await connection.run_sync(insert_shards, some_shards(newest, 3))
     claimed = await store.shards.claim(await store.shards.of_batch(newest.id))
     await store.shards.tally([a_tally(claimed[0], 5)])
 

@@ -165,3 +165,62 @@ async def test_what_is_held_is_not_released(store: Store) -> None:
     assert await store.shards.release([shards[0]]) == 0
     assert await store.shards.close(a_tally(shards[0], 10))
     assert not await store.shards.close(a_tally(shards[1], 10))
+
+
+@with_store
+async def test_shards_that_are_closed_at_once_are_each_judged_by_their_own_attempt(
+    store: Store,
+) -> None:
+    one, two = await planned(store, a_batch("1"), shards=4), await planned(store, a_batch("2"))
+    mine = await store.shards.claim(await store.shards.of_batch(one.id))
+    others = await store.shards.claim(await store.shards.of_batch(two.id))
+    await store.shards.close(a_tally(mine[1], 10))
+    newer = (await store.shards.claim([mine[2]]))[0]
+    tallies = [
+        a_tally(others[1], 5),
+        a_tally(mine[3], 7),
+        a_tally(mine[1], 10),  # closed before, by the same attempt
+        a_tally(mine[2], 3),  # late
+        a_tally(newer, 4),
+        a_tally(mine[3], 7),  # twice
+        a_tally(replace(mine[0], batch_id="batch_3"), 1),  # of no batch
+        a_tally(replace(others[0], attempt=9), 1),
+    ]
+    ends = await asyncio.gather(*map(store.shards.close, tallies))
+    assert ends == [True, True, True, False, True, True, False, False]
+    done = {
+        (shard.batch_id, shard.index): shard.completed
+        for batch in (one, two)
+        for shard in await store.shards.of_batch(batch.id)
+        if shard.status is ShardStatus.DONE
+    }
+    assert done == {(two.id, 1): 5, (one.id, 1): 10, (one.id, 2): 4, (one.id, 3): 7}
+
+
+@with_store
+async def test_very_many_shards_may_be_closed_at_once(store: Store) -> None:
+    batch = await planned(store, a_batch(), shards=450)
+    claimed = await store.shards.claim(await store.shards.of_batch(batch.id))
+    ends = await asyncio.gather(*(store.shards.close(a_tally(shard, 10)) for shard in claimed))
+    assert ends == [True] * 450
+    [summed] = await store.shards.sums(batch.id)
+    assert (summed.status, summed.shards) == (ShardStatus.DONE, 450)
+
+
+@with_store
+async def test_what_is_cancelled_while_it_is_written_is_done_or_not_and_holds_up_nobody(
+    store: Store,
+) -> None:
+    batch = await planned(store, a_batch(), shards=20)
+    planned_shards = await store.shards.of_batch(batch.id)
+    for turns, shard in enumerate(planned_shards):
+        claiming = asyncio.create_task(store.shards.claim([shard]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        claiming.cancel()
+        await asyncio.wait({claiming})
+    left = await store.shards.of_batch(batch.id)
+    assert {shard.attempt for shard in left} <= {0, 1}
+    claimed = await store.shards.claim(left)
+    assert [shard.attempt for shard in claimed] == [shard.attempt + 1 for shard in left]
+    assert all([await store.shards.close(a_tally(shard, 10)) for shard in claimed])

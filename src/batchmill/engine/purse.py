@@ -4,7 +4,6 @@ What was spent counts from the moment an answer is there, whether its shard is
 closed or not; so a limit is overshot by at most what was in flight.
 """
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Protocol
 from batchmill.domain.batch import Batch, Halt
 from batchmill.domain.caps import Cap, Scope, month_of, month_start
 from batchmill.domain.webhook import spending_event
-from batchmill.ports import CapStore, Clock, LedgerStore
+from batchmill.engine.moves import Moves
+from batchmill.ports import BatchSpent, CapStore, Clock, LedgerStore
 from batchmill.telemetry import Fact, MoneyMetrics, get_logger
 
 log = get_logger()
@@ -70,7 +70,8 @@ class Treasury:
 
     It knows the ledger's sums and adds to them what it hears; the engine is
     the only one who writes there. ``steady`` is held while a shard moves from
-    the open ones to the ledger, so that a sum taken meanwhile counts it once.
+    the open ones to the ledger, by any number at once, and no sum is taken
+    meanwhile; so that it counts the shard once.
     Where workers are other processes, see ``ReadTreasury``.
     """
 
@@ -85,7 +86,12 @@ class Treasury:
         self._rules: dict[_CapKey, Cap] = {}
         self._month = ""
         self._of: dict[str, tuple[Purse, ...]] = {}
-        self.steady = asyncio.Lock()
+        self._moves = Moves()
+
+    @property
+    def steady(self) -> AbstractAsyncContextManager[None]:
+        """Held while a shard moves from the open ones to the ledger."""
+        return self._moves.moving()
 
     # --- what the worker asks and tells ---
 
@@ -107,7 +113,11 @@ class Treasury:
 
     def is_empty(self, batch_id: str) -> bool:
         """Whether nothing more of the batch may be sent."""
-        return any(purse.is_empty for purse in self._of.get(batch_id, ()))
+        # A loop, since this is asked before each line, and mostly there is no purse.
+        for purse in self._of.get(batch_id, ()):  # noqa: SIM110
+            if purse.is_empty:
+                return True
+        return False
 
     def closed(self, batch_id: str, shard: int) -> None:
         """The ledger has the shard; call it holding ``steady``."""
@@ -129,18 +139,26 @@ class Treasury:
         """The batches of which nothing more may be sent."""
         return frozenset(batch_id for batch_id in self._of if self.is_empty(batch_id))
 
-    async def admit(self, batch: Batch) -> None:
-        """Learn what a batch has cost, before anything of it is sent; again is harmless."""
+    async def admit(self, batch: Batch, *, is_new: bool = False) -> None:
+        """Learn what a batch has cost, before anything of it is sent; again is harmless.
+
+        One that ``is_new`` has cost nothing: no attempt at a shard of it was ever made.
+        """
         if batch.id in self._batches:
             return
-        async with self.steady:
-            spent = await self._ledger.of_batch(batch.id)
-            self._batches[batch.id] = batch
-            if batch.budget is not None:
-                self._own[batch.id] = Purse(Halt.BUDGET, batch.budget, spent.closed)
-            self._of[batch.id] = tuple(self._purses_of(batch))
-            for shard, price in spent.open.items():
-                self.note(batch.id, shard, price)
+        if is_new:
+            self._take_in(batch, BatchSpent(0, {}))
+            return
+        async with self._moves.still():
+            self._take_in(batch, await self._ledger.of_batch(batch.id))
+
+    def _take_in(self, batch: Batch, spent: BatchSpent) -> None:
+        self._batches[batch.id] = batch
+        if batch.budget is not None:
+            self._own[batch.id] = Purse(Halt.BUDGET, batch.budget, spent.closed)
+        self._of[batch.id] = tuple(self._purses_of(batch))
+        for shard, price in spent.open.items():
+            self.note(batch.id, shard, price)
 
     async def forget(self, batch_id: str) -> None:
         """The batch is at its end and the ledger has all of it; call it holding ``steady``."""
@@ -173,7 +191,7 @@ class Treasury:
         if key in self._shared:
             self._shared[key].limit = cap.limit
             return
-        async with self.steady:
+        async with self._moves.still():
             spent = await self._spent_under(cap, month_start(self._clock.now()))
             self._rules[key] = cap
             self._shared[key] = Purse(Halt(cap.scope), cap.limit, spent)

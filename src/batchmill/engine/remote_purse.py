@@ -60,16 +60,19 @@ class ReadTreasury(Treasury):
 
     async def read(self) -> None:
         """Charge what was spent since the last reading; to be called every second."""
-        async with self.steady:
+        async with self._moves.still():
             limited = [batch_id for batch_id, purses in self._of.items() if purses]
             for some in _in_readings(limited):
                 self._take(await self._ledger.standing(some))
 
-    async def admit(self, batch: Batch) -> None:
-        """Learn what a batch has cost, before anything of it is sent; again is harmless."""
+    async def admit(self, batch: Batch, *, is_new: bool = False) -> None:  # noqa: ARG002
+        """Learn what a batch has cost, before anything of it is sent; again is harmless.
+
+        A new one is read like any other: workers elsewhere may have begun it meanwhile.
+        """
         if batch.id in self._batches:
             return
-        async with self.steady:
+        async with self._moves.still():
             since = month_start(self._clock.now())
             standing = await self._ledger.standing([batch.id], since=since)
             spent = standing.batches[batch.id]

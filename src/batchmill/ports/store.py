@@ -362,7 +362,8 @@ class ShardStore(Protocol):
         """Set the shard done and write its entries into the ledger.
 
         Guarded by the attempt number: whether it was this attempt's. One
-        transaction; may be repeated.
+        transaction, which shards that end at the same time may share; may be
+        repeated.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select
+from sqlalchemy import Connection, RowMapping, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batchmill.domain.account import Deed
@@ -10,6 +10,8 @@ from batchmill.ports import Page
 from batchmill.store.database import Database
 from batchmill.store.paging import beyond, by_creation, page_of
 from batchmill.store.tables import audit
+
+_INSERT = insert(audit)
 
 
 class SqlAudit:
@@ -40,7 +42,13 @@ class SqlAudit:
 async def insert_deed(connection: AsyncConnection, deed: Deed | None) -> None:
     """Insert the entry, if there is one, into the caller's transaction."""
     if deed is not None:
-        await connection.execute(insert(audit), [_row_of(deed)])
+        await connection.run_sync(put_deed, deed)
+
+
+def put_deed(connection: Connection, deed: Deed | None) -> None:
+    """``insert_deed`` within a turn of the driver's thread."""
+    if deed is not None:
+        connection.execute(_INSERT, [_row_of(deed)])
 
 
 def _row_of(deed: Deed) -> dict[str, Any]:

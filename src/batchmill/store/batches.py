@@ -7,8 +7,17 @@ then the columns of its own row hold what was delivered, for good.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, bindparam, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from batchmill.domain.account import Deed
 from batchmill.domain.batch import Batch, Status
@@ -25,18 +34,18 @@ from batchmill.ports import (
     TooManyUnfinished,
     UnfinishedCap,
 )
-from batchmill.store.audit import insert_deed
+from batchmill.store.audit import put_deed
 from batchmill.store.batch_rows import batch_of, changed_columns, new_row
 from batchmill.store.database import BATCHES, Database
 from batchmill.store.file_uses import uses_by_file, uses_statement
-from batchmill.store.files import insert_files
+from batchmill.store.files import put_files
 from batchmill.store.ledger import batch_prices, credit_back, insert_entries, stop_meters
 from batchmill.store.money import MONEY_COLUMNS
 from batchmill.store.paging import beyond, by_creation, page_of, within
 from batchmill.store.search import holds
 from batchmill.store.shards import insert_shards
 from batchmill.store.tables import UNFINISHED, batches, shards
-from batchmill.store.webhooks import announce
+from batchmill.store.webhooks import put_event
 
 _SUMMED = ("completed", "failed", "resent")
 _SUMMED_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
@@ -60,23 +69,20 @@ class SqlBatches:
 
         Raises IdempotencyMismatch and TooManyUnfinished.
         """
-        async with self._database.write() as connection:
-            await self._database.serialize(connection, BATCHES, batch.account)
-            if idempotency is not None:
-                made = await _made_by(connection, batch.account, idempotency)
-                if made is not None:
-                    return made
-            for cap in caps:
-                await _refuse_beyond(connection, batch, cap)
-            await connection.execute(insert(batches), [{**new_row(batch), **_key_of(idempotency)}])
-            await insert_deed(connection, deed)
-        return batch
+        backend = self._database.backend
+
+        def store(connection: Connection) -> Batch:
+            backend.serialize(connection, BATCHES, batch.account)
+            return _create(connection, batch, idempotency, caps, deed)
+
+        return await self._database.transact(store)
 
     async def get(self, account: str, batch_id: str) -> Batch | None:
         """The batch, if it is the account's."""
         own = {"of_account": account, "with_value": batch_id}
-        async with self._database.read() as connection:
-            row = (await connection.execute(_WITH_ID, own)).mappings().one_or_none()
+        row = await self._database.ask(
+            lambda connection: connection.execute(_WITH_ID, own).mappings().one_or_none()
+        )
         return None if row is None else batch_of(row)
 
     async def list(self, account: str, query: BatchQuery) -> Page[Batch]:
@@ -108,37 +114,24 @@ class SqlBatches:
 
         With ``only``, those of them that have one of these ids.
         """
-        running = select(batches).where(batches.c.status.in_(UNFINISHED))
-        if only is not None:
-            running = running.where(batches.c.id.in_(only))
-        async with self._database.read() as connection:
-            rows = await connection.execute(with_sums(running, descending=False))
-        return [batch_of(row) for row in rows.mappings()]
+        asked, values = (_EVERY, {}) if only is None else (_AMONG, {"ids": list(only)})
+        rows = await self._database.ask(
+            lambda connection: connection.execute(asked, values).mappings().all()
+        )
+        return [batch_of(row) for row in rows]
 
     async def standing(self) -> Mapping[str, Status]:
         """The status of every batch that is not at its end, by id, oldest first."""
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_STANDING)).all()
+        rows = await self._database.ask(lambda connection: connection.execute(_STANDING).all())
         return {batch_id: Status(status) for batch_id, status in rows}
 
     async def move(self, before: Batch, after: Batch, deed: Deed | None = None) -> bool:
         """Store ``after`` if the stored status is still ``before``'s; whether it was."""
-        async with self._database.write() as connection:
-            moved = await _swap(connection, before, after)
-            if moved:
-                await insert_deed(connection, deed)
-                if after.status is Status.FAILED:
-                    await credit_back(connection, after.id, after.ended_at)
-                await _announce(connection, after)
-        return moved
+        return await self._database.transact(lambda own: _move(own, before, after, deed))
 
     async def plan(self, before: Batch, after: Batch, shards: Sequence[Shard]) -> bool:
         """``move``, and store the shards."""
-        async with self._database.write() as connection:
-            moved = await _swap(connection, before, after)
-            if moved:
-                await insert_shards(connection, shards)
-        return moved
+        return await self._database.transact(lambda own: _plan(own, before, after, shards))
 
     async def deliver(
         self, before: Batch, after: Batch, files: Sequence[File], entries: Sequence[Entry] = ()
@@ -147,14 +140,9 @@ class SqlBatches:
 
         ``entries`` are those of the shards that were never closed.
         """
-        async with self._database.write() as connection:
-            moved = await _swap(connection, before, after)
-            if moved:
-                await insert_files(connection, files)
-                await stop_meters(connection, after.id)
-                await insert_entries(connection, entries, after.ended_at)
-                await _announce(connection, after)
-        return moved
+        return await self._database.transact(
+            lambda own: _deliver(own, before, after, files, entries)
+        )
 
 
 def list_statement(account: str, query: BatchQuery) -> Select[Any]:
@@ -217,47 +205,115 @@ _STANDING = (
     .where(batches.c.status.in_(UNFINISHED))
     .order_by(batches.c.created_at, batches.c.seq)
 )
+_IS_UNFINISHED = batches.c.status.in_(UNFINISHED)
+_EVERY = with_sums(select(batches).where(_IS_UNFINISHED), descending=False)
+_IS_ASKED_FOR = batches.c.id.in_(bindparam("ids", expanding=True))
+_AMONG = with_sums(select(batches).where(_IS_ASKED_FOR, _IS_UNFINISHED), descending=False)
 _WITH_ID = _one_with(batches.c.id)
 _WITH_KEY = _one_with(batches.c.idempotency_key)
+_FINGERPRINT = select(batches.c.idempotency_fingerprint).where(
+    batches.c.account == bindparam("of_account"),
+    batches.c.idempotency_key == bindparam("with_key"),
+)
+_COUNT = (
+    select(func.count())
+    .select_from(batches)
+    .where(batches.c.account == bindparam("of_account"), _IS_UNFINISHED)
+)
+_COUNT_ON = _COUNT.where(batches.c.endpoint == bindparam("on_endpoint"))
+_INSERT = insert(batches)
+# The columns that change are those of the values that it is given.
+_SWAP = update(batches).where(
+    batches.c.id == bindparam("of_batch"), batches.c.status == bindparam("from_status")
+)
 
 
-async def _made_by(
-    connection: AsyncConnection, account: str, idempotency: Idempotency
-) -> Batch | None:
-    own_key = (batches.c.account == account, batches.c.idempotency_key == idempotency.key)
-    fingerprint = select(batches.c.idempotency_fingerprint).where(*own_key)
-    used_with = (await connection.execute(fingerprint)).scalar_one_or_none()
+# --- one transaction each; they may be done again, in another one ---
+
+
+def _create(
+    connection: Connection,
+    batch: Batch,
+    idempotency: Idempotency | None,
+    caps: Sequence[UnfinishedCap],
+    deed: Deed | None,
+) -> Batch:
+    if idempotency is not None:
+        made = _made_by(connection, batch.account, idempotency)
+        if made is not None:
+            return made
+    for cap in caps:
+        _refuse_beyond(connection, batch, cap)
+    connection.execute(_INSERT, [{**new_row(batch), **_key_of(idempotency)}])
+    put_deed(connection, deed)
+    return batch
+
+
+def _move(connection: Connection, before: Batch, after: Batch, deed: Deed | None) -> bool:
+    moved = _swap(connection, before, after)
+    if moved:
+        put_deed(connection, deed)
+        if after.status is Status.FAILED:
+            credit_back(connection, after.id, after.ended_at)
+        _announce(connection, after)
+    return moved
+
+
+def _plan(connection: Connection, before: Batch, after: Batch, shards: Sequence[Shard]) -> bool:
+    moved = _swap(connection, before, after)
+    if moved:
+        insert_shards(connection, shards)
+    return moved
+
+
+def _deliver(
+    connection: Connection,
+    before: Batch,
+    after: Batch,
+    files: Sequence[File],
+    entries: Sequence[Entry],
+) -> bool:
+    moved = _swap(connection, before, after)
+    if moved:
+        put_files(connection, files)
+        stop_meters(connection, after.id)
+        insert_entries(connection, entries, after.ended_at)
+        _announce(connection, after)
+    return moved
+
+
+def _made_by(connection: Connection, account: str, idempotency: Idempotency) -> Batch | None:
+    own_key = {"of_account": account, "with_key": idempotency.key}
+    used_with = connection.execute(_FINGERPRINT, own_key).scalar_one_or_none()
     if used_with is None:
         return None
     if used_with != idempotency.fingerprint:
         raise IdempotencyMismatch(idempotency.key)
     own = {"of_account": account, "with_value": idempotency.key}
-    return batch_of((await connection.execute(_WITH_KEY, own)).mappings().one())
+    return batch_of(connection.execute(_WITH_KEY, own).mappings().one())
 
 
-async def _refuse_beyond(connection: AsyncConnection, batch: Batch, cap: UnfinishedCap) -> None:
+def _refuse_beyond(connection: Connection, batch: Batch, cap: UnfinishedCap) -> None:
     if cap.endpoint not in (None, batch.endpoint):
         return
-    conditions = [batches.c.account == batch.account, batches.c.status.in_(UNFINISHED)]
+    counting, values = _COUNT, {"of_account": batch.account}
     if cap.endpoint is not None:
-        conditions.append(batches.c.endpoint == cap.endpoint)
-    counting = select(func.count()).select_from(batches).where(*conditions)
-    if (await connection.execute(counting)).scalar_one() >= cap.count:
+        counting, values = _COUNT_ON, {**values, "on_endpoint": cap.endpoint}
+    if connection.execute(counting, values).scalar_one() >= cap.count:
         raise TooManyUnfinished(batch.account)
 
 
-async def _swap(connection: AsyncConnection, before: Batch, after: Batch) -> bool:
-    expected = (batches.c.id == before.id, batches.c.status == before.status.value)
-    swapping = update(batches).where(*expected).values(changed_columns(after))
-    return (await connection.execute(swapping)).rowcount == 1
+def _swap(connection: Connection, before: Batch, after: Batch) -> bool:
+    expected = {"of_batch": before.id, "from_status": before.status.value}
+    return connection.execute(_SWAP, {**expected, **changed_columns(after)}).rowcount == 1
 
 
-async def _announce(connection: AsyncConnection, batch: Batch) -> None:
+def _announce(connection: Connection, batch: Batch) -> None:
     """Whoever is to be told of the batch's end will be."""
     if batch.status.is_terminal:
         event = batch_event(batch, batch.ended_at)
         if event is not None:
-            await announce(connection, event)
+            put_event(connection, event)
 
 
 def _key_of(idempotency: Idempotency | None) -> dict[str, str | None]:

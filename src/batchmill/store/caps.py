@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, bindparam, delete, insert, or_, select, update
 
 from batchmill.domain.account import Deed
 from batchmill.domain.caps import Cap, Scope
@@ -12,6 +12,10 @@ from batchmill.store.audit import insert_deed
 from batchmill.store.database import Database
 from batchmill.store.tables import caps
 from batchmill.store.webhooks import announce
+
+# Built once: to build them takes longer than to run them.
+_ALL = select(caps).order_by(caps.c.account, caps.c.scope, caps.c.scope_id, caps.c.currency)
+_OWN = _ALL.where(caps.c.account == bindparam("of_account"))
 
 
 class SqlCaps:
@@ -39,11 +43,11 @@ class SqlCaps:
 
     async def list(self, account: str | None = None) -> Sequence[Cap]:
         """The account's caps, or those of all."""
-        own = [] if account is None else [caps.c.account == account]
-        order = (caps.c.account, caps.c.scope, caps.c.scope_id, caps.c.currency)
-        async with self._database.read() as connection:
-            rows = await connection.execute(select(caps).where(*own).order_by(*order))
-            return [_cap_of(row) for row in rows.mappings()]
+        asked, values = (_ALL, {}) if account is None else (_OWN, {"of_account": account})
+        rows = await self._database.ask(
+            lambda connection: connection.execute(asked, values).mappings().all()
+        )
+        return [_cap_of(row) for row in rows]
 
     async def alert(self, cap: Cap, month: str, event: WebhookEvent) -> bool:
         """Note that the alert of ``month`` went out, with its event; whether it was the first."""

@@ -4,18 +4,26 @@
 it. Whether others write meanwhile depends on the kind of database: who decides
 by what it read calls ``serialize`` first, or locks the rows that it read. No SQL
 of one database only: that lives with its ``Backend``.
+
+``ask`` and ``transact`` do the same for statements that are known beforehand, at less cost.
+Where writers keep each other from the whole database, those that come at the same time share
+a transaction, and with it a sync.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from batchmill.domain.errors import BatchmillError, Superseded
+from batchmill.store.grouping import Grouping
 from batchmill.store.seat import Seat
 from batchmill.store.tables import leadership
+
+Answer = TypeVar("Answer")
 
 # The lock, which SQLite neither knows nor needs, makes the next leader's update wait: what is
 # written here commits before the next epoch begins, or not at all.
@@ -28,6 +36,11 @@ _LEADING = (
 # What transactions wait for each other about: what an account keeps, and what batches it has.
 QUOTA, BATCHES = "quota", "batches"
 
+_Work = Callable[[Connection], Any]
+
+# So that the first of a group does not wait long for the last.
+_TOGETHER = 64
+
 
 class Backend(Protocol):
     """What one kind of database does in its own way."""
@@ -36,6 +49,8 @@ class Backend(Protocol):
     """The options of a connection whose statements stand alone."""
     writing: Mapping[str, Any]
     """The options of a connection that begins a transaction."""
+    has_row_locks: bool
+    """Whether writers keep each other from single rows, and not from the database."""
 
     def connect(self, *, durable: bool = True) -> AsyncEngine:
         """An engine, for connections with the options of one of the two kinds.
@@ -57,7 +72,7 @@ class Backend(Protocol):
         """Settle what lasts as long as the database; called while ``opening``."""
         ...
 
-    async def serialize(self, connection: AsyncConnection, *names: str) -> None:
+    def serialize(self, connection: Connection, *names: str) -> None:
         """Until the transaction ends, let no other one go on that names the same."""
         ...
 
@@ -73,10 +88,10 @@ class Backend(Protocol):
         """Call ``on_ring`` now and at every ring, until the connection ends."""
         ...
 
-    async def lock(
-        self, connection: AsyncConnection, rows: Select[Any], values: Mapping[str, Any]
-    ) -> None:
-        """Keep the rows that are selected for update from every other transaction."""
+    async def run(
+        self, connection: AsyncConnection, work: Callable[[Connection], Answer]
+    ) -> Answer:
+        """Do ``work`` in the transaction of ``connection``, at as few turns as may be."""
         ...
 
     def explain(self, error: BaseException) -> BatchmillError | None:
@@ -98,6 +113,8 @@ class Database:
         self._reading = self._engine.execution_options(**backend.reading)
         self._writing = self._engine.execution_options(**backend.writing)
         self._relaxing = self._lazy.execution_options(**backend.writing)
+        self._questions: Grouping[_Work, Any] = Grouping(self._ask_all, _TOGETHER)
+        self._changes: Grouping[_Work, Any] = Grouping(self._transact_all, _TOGETHER)
         self._epoch: int | None = None
 
     def fence(self, epoch: int) -> None:
@@ -122,6 +139,48 @@ class Database:
                 await self._assert_leading(connection)
                 yield connection
 
+    async def ask(self, work: Callable[[Connection], Answer]) -> Answer:
+        """``read`` for statements that wait for nothing else: what ``work`` comes to.
+
+        See ``transact`` for what it may do. It is to read few rows: others wait for it.
+        """
+        if self.backend.has_row_locks:
+            return (await self._ask_all([work]))[0]
+        answer: Answer = await self._questions.do(work)
+        return answer
+
+    async def transact(self, work: Callable[[Connection], Answer]) -> Answer:
+        """``write`` for statements that wait for nothing else: what ``work`` comes to.
+
+        It is called in another thread, where that is cheaper, and again where others of its
+        group failed; so it touches nothing but the connection and what it was made with. Raises
+        as ``write`` does, and what ``work`` raises: then nothing of it is stored.
+        """
+        if self.backend.has_row_locks:
+            return (await self._transact_all([work]))[0]
+        try:
+            answer: Answer = await self._changes.do(work)
+        except asyncio.CancelledError:
+            # Whoever looks afterwards is to find what was done, or that it was not.
+            await self._changes.over()
+            raise
+        return answer
+
+    async def _ask_all(self, works: Sequence[Callable[[Connection], Answer]]) -> list[Answer]:
+        with self._errors_translated():
+            async with self._reading.connect() as connection:
+                return await self.backend.run(connection, lambda own: _all_of(works, own))
+
+    async def _transact_all(self, works: Sequence[Callable[[Connection], Answer]]) -> list[Answer]:
+        def lead_and_work(connection: Connection) -> list[Answer]:
+            if self._epoch is not None:
+                _refuse_unless_found(connection.execute(_LEADING, {"mine": self._epoch}).first())
+            return _all_of(works, connection)
+
+        with self._errors_translated():
+            async with self.backend.turn(), self._writing.begin() as connection:
+                return await self.backend.run(connection, lead_and_work)
+
     @asynccontextmanager
     async def relaxed(self) -> AsyncIterator[AsyncConnection]:
         """``write`` for what may be forgotten: a power cut may undo it, a kill does not.
@@ -138,16 +197,7 @@ class Database:
 
         What is read behind this call is what the others left.
         """
-        await self.backend.serialize(connection, *names)
-
-    async def lock(
-        self, connection: AsyncConnection, rows: Select[Any], values: Mapping[str, Any]
-    ) -> None:
-        """Until the transaction ends, keep others from the rows that are selected for update.
-
-        For statements that would lock the same rows in an order of their own.
-        """
-        await self.backend.lock(connection, rows, values)
+        await connection.run_sync(self.backend.serialize, *names)
 
     @asynccontextmanager
     async def opening(self) -> AsyncIterator[None]:
@@ -163,10 +213,9 @@ class Database:
         await self._lazy.dispose()
 
     async def _assert_leading(self, connection: AsyncConnection) -> None:
-        if self._epoch is None:
-            return
-        if (await connection.execute(_LEADING, {"mine": self._epoch})).first() is None:
-            raise Superseded("Another engine decides over this database now; this one must stop.")
+        if self._epoch is not None:
+            found = await connection.execute(_LEADING, {"mine": self._epoch})
+            _refuse_unless_found(found.first())
 
     @contextmanager
     def _errors_translated(self) -> Iterator[None]:
@@ -177,3 +226,23 @@ class Database:
             if explained is None:
                 raise
             raise explained from error
+
+
+class _Spoilt(Exception):
+    """One of a group failed by itself: each is to be done alone."""
+
+
+def _all_of(
+    works: Sequence[Callable[[Connection], Answer]], connection: Connection
+) -> list[Answer]:
+    if len(works) == 1:
+        return [works[0](connection)]
+    try:
+        return [work(connection) for work in works]
+    except BatchmillError as error:
+        raise _Spoilt from error
+
+
+def _refuse_unless_found(epoch: object) -> None:
+    if epoch is None:
+        raise Superseded("Another engine decides over this database now; this one must stop.")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, exists, insert, select
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, exists, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batchmill.domain.account import Deed
@@ -48,9 +48,10 @@ class SqlFiles:
 
     async def get(self, account: str, file_id: str) -> File | None:
         """The file, expired or not, if it is the account's."""
-        own = (files.c.account == account, files.c.id == file_id)
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(files).where(*own))).mappings().one_or_none()
+        own = {"of_account": account, "with_id": file_id}
+        row = await self._database.ask(
+            lambda connection: connection.execute(_WITH_ID, own).mappings().one_or_none()
+        )
         return None if row is None else file_of(row)
 
     async def list(self, account: str, query: FileQuery) -> Page[File]:
@@ -109,6 +110,13 @@ class SqlFiles:
         return [file_of(row) for row in rows]
 
 
+# Built once: to build them takes longer than to run them.
+_WITH_ID = select(files).where(
+    files.c.account == bindparam("of_account"), files.c.id == bindparam("with_id")
+)
+_INSERT = insert(files)
+
+
 def list_statement(account: str, query: FileQuery) -> Select[Any]:
     """The files of a list, one more than its limit, without regard to its cursor."""
     conditions = [
@@ -136,8 +144,13 @@ async def add_within_quota(connection: AsyncConnection, file: File, quota: Quota
 
 async def insert_files(connection: AsyncConnection, added: Sequence[File]) -> None:
     """Insert the rows into the caller's transaction, quota or not."""
+    await connection.run_sync(put_files, added)
+
+
+def put_files(connection: Connection, added: Sequence[File]) -> None:
+    """``insert_files`` within a turn of the driver's thread."""
     if added:
-        await connection.execute(insert(files), [_row_of(file) for file in added])
+        connection.execute(_INSERT, [_row_of(file) for file in added])
 
 
 def file_of(row: RowMapping) -> File:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     RowMapping,
     Select,
     Table,
@@ -80,6 +81,12 @@ _PUT_METERS = insert(meters).from_select(
     .select_from(shards)
     .where(*_RUNNING_ATTEMPT),
 )
+_DROP_METERS = delete(meters).where(
+    meters.c.batch_id == bindparam("of_batch"), meters.c.position == bindparam("at_position")
+)
+_STOP_METERS = delete(meters).where(meters.c.batch_id == bindparam("of_batch"))
+# Built once: to build them takes longer than to run them.
+_INSERT, _INSERT_ITEMS = insert(ledger), insert(ledger_items)
 
 
 class SqlLedger:
@@ -171,14 +178,24 @@ def _under(cap: Cap) -> list[ColumnElement[bool]]:
     ]
 
 
-async def insert_entries(connection: AsyncConnection, entries: Sequence[Entry], at: float) -> None:
+def insert_entries(connection: Connection, entries: Sequence[Entry], at: float) -> None:
     """Insert entries and their items into the caller's transaction."""
+    _insert(connection, [(entry, at) for entry in entries])
+
+
+def settle_entries(connection: Connection, tallies: Sequence[ShardTally]) -> None:
+    """Put entries in the place of meters, in the caller's transaction, which closes the shards."""
+    connection.execute(_DROP_METERS, [_key_of(tally) for tally in tallies])
+    _insert(connection, [(entry, tally.at) for tally in tallies for entry in tally.entries])
+
+
+def _insert(connection: Connection, entries: Sequence[tuple[Entry, float]]) -> None:
     if not entries:
         return
-    await connection.execute(insert(ledger), [_row_of(entry, at) for entry in entries])
-    items = [row for entry in entries for row in _item_rows(entry)]
+    connection.execute(_INSERT, [_row_of(entry, at) for entry, at in entries])
+    items = [row for entry, _ in entries for row in _item_rows(entry)]
     if items:
-        await connection.execute(insert(ledger_items), items)
+        connection.execute(_INSERT_ITEMS, items)
 
 
 async def put_meters(connection: AsyncConnection, tallies: Iterable[ShardTally]) -> None:
@@ -195,45 +212,39 @@ async def put_meters(connection: AsyncConnection, tallies: Iterable[ShardTally])
         await connection.execute(_PUT_METERS, rows)
 
 
-async def drop_meters(connection: AsyncConnection, batch_id: str, position: int) -> None:
-    """Delete the meters of a shard in the caller's transaction, which closes it."""
-    own = (meters.c.batch_id == batch_id, meters.c.position == position)
-    await connection.execute(delete(meters).where(*own))
-
-
-async def stop_running(connection: AsyncConnection, batch_id: str) -> None:
+def stop_running(connection: Connection, batch_id: str) -> None:
     """Set a batch's running shards back to waiting, in the caller's transaction."""
-    await connection.execute(_LOCK_RUNNING, {"of_batch": batch_id})
-    await connection.execute(_STOP_RUNNING, {"of_batch": batch_id})
+    if connection.execute(_LOCK_RUNNING, {"of_batch": batch_id}).all():
+        connection.execute(_STOP_RUNNING, {"of_batch": batch_id})
 
 
-async def stop_meters(connection: AsyncConnection, batch_id: str) -> None:
+def stop_meters(connection: Connection, batch_id: str) -> None:
     """Delete the meters of a batch in the caller's transaction, which ends it.
 
     No shard of it runs any more: none is tallied or closed from then on.
     """
-    await stop_running(connection, batch_id)
-    await connection.execute(delete(meters).where(meters.c.batch_id == batch_id))
+    stop_running(connection, batch_id)
+    connection.execute(_STOP_METERS, {"of_batch": batch_id})
 
 
-async def credit_back(connection: AsyncConnection, batch_id: str, at: float) -> None:
+def credit_back(connection: Connection, batch_id: str, at: float) -> None:
     """Take back whatever the batch was charged: it has no output file, so it costs nothing.
 
     Entries are never changed; those at the position ``CREDIT`` bring their sums to zero.
     """
-    await stop_meters(connection, batch_id)
+    stop_meters(connection, batch_id)
     when: dict[str, ColumnElement[Any]] = {
         "at": literal(at),
         "hour": literal(int(at // _HOUR)),
     }
     none: dict[str, ColumnElement[Any]] = {name: literal(0) for name in _COUNTED}
-    await _credit(connection, ledger, batch_id, _ENTRY_NAMES, {**when, **none})
+    _credit(connection, ledger, batch_id, _ENTRY_NAMES, {**when, **none})
     tokens = {"tokens": -func.sum(ledger_items.c.tokens)}
-    await _credit(connection, ledger_items, batch_id, _ITEM_NAMES, tokens)
+    _credit(connection, ledger_items, batch_id, _ITEM_NAMES, tokens)
 
 
-async def _credit(
-    connection: AsyncConnection,
+def _credit(
+    connection: Connection,
     table: Table,
     batch_id: str,
     names: Sequence[str],
@@ -244,7 +255,7 @@ async def _credit(
     owed = {name: -func.sum(table.c[name]) for name in MONEY_COLUMNS}
     values = {"position": literal(CREDIT), **owed, **besides}
     sums = select(*kept, *values.values()).where(table.c.batch_id == batch_id).group_by(*kept)
-    await connection.execute(insert(table).from_select([*names, *values], sums))
+    connection.execute(insert(table).from_select([*names, *values], sums))
 
 
 def batch_prices(batch_ids: Any) -> Any:

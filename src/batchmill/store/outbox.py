@@ -9,8 +9,12 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
+    Double,
+    Integer,
     RowMapping,
     Select,
+    bindparam,
     case,
     delete,
     func,
@@ -36,20 +40,20 @@ _IS_PENDING = deliveries.c.next_at >= 0
 _OUTCOME = ("attempts", "next_at", "delivered_at", "given_up_at", "last_status", "last_error")
 
 
-async def insert_new(connection: AsyncConnection, added: Sequence[Delivery]) -> None:
+def insert_new(connection: Connection, added: Sequence[Delivery]) -> None:
     """Insert the deliveries that are not there yet."""
     if not added:
         return
     listed = select(deliveries.c.id).where(deliveries.c.id.in_([one.id for one in added]))
-    there = set((await connection.execute(listed)).scalars())
+    there = set(connection.execute(listed).scalars())
     rows = [_row_of(one) for one in added if one.id not in there]
     if rows:
-        await connection.execute(insert(deliveries), rows)
+        connection.execute(insert(deliveries), rows)
 
 
 async def due(connection: AsyncConnection, now: float, limit: int) -> list[Delivery]:
     """What is to be tried now: of every account in turn, of no receiver too much."""
-    rows = await connection.execute(_due_statement(now, limit))
+    rows = await connection.execute(_DUE, {"now": now, "most": limit})
     return [delivery_of(row) for row in rows.mappings()]
 
 
@@ -127,7 +131,7 @@ def delivery_of(row: RowMapping) -> Delivery:
     )
 
 
-def _due_statement(now: float, limit: int) -> Select[Any]:
+def _due_statement(now: Any, limit: Any) -> Select[Any]:
     """Rows ranked twice: among those of their receiver, then among those of their account.
 
     The callbacks of an account count as one receiver: their URLs may all differ.
@@ -164,6 +168,10 @@ def _due_statement(now: float, limit: int) -> Select[Any]:
         .order_by(of_account.c.turn, of_account.c.next_at, of_account.c.seq)
         .limit(limit)
     )
+
+
+# Built once: it is asked every second, and to build it takes longer than to run it.
+_DUE = _due_statement(bindparam("now", type_=Double), bindparam("most", type_=Integer))
 
 
 def _row_of(delivery: Delivery) -> dict[str, Any]:

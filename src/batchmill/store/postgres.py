@@ -13,11 +13,11 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import asyncpg
-from sqlalchemy import Select, bindparam, event, func, select
+from sqlalchemy import Connection, bindparam, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
@@ -27,6 +27,8 @@ from sqlalchemy.types import BigInteger
 from batchmill.domain.errors import BatchmillError, ConfigError, StorageAway, StorageFull
 from batchmill.store import postgres_bell
 from batchmill.store.postgres_seat import DRIVER_ERRORS, PostgresSeat
+
+Answer = TypeVar("Answer")
 
 # For a process; a server takes a hundred unless told otherwise.
 _CONNECTIONS = 8
@@ -67,6 +69,7 @@ _LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
 class PostgresBackend:
     """The database that ``url`` names; it must be there, and empty or of batchmill's making."""
 
+    has_row_locks = True
     reading: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT"}
     writing: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
 
@@ -141,9 +144,9 @@ class PostgresBackend:
                 f"The PostgreSQL database is encoded in {encoding}: make one with ENCODING 'UTF8'."
             )
 
-    async def serialize(self, connection: AsyncConnection, *names: str) -> None:
+    def serialize(self, connection: Connection, *names: str) -> None:
         """Take a lock that ends with the transaction."""
-        await connection.execute(_LOCK, {"key": lock_key(*names)})
+        connection.execute(_LOCK, {"key": lock_key(*names)})
 
     def seat(self) -> PostgresSeat:
         """A lock that ends with the connection of its own that holds it."""
@@ -157,11 +160,11 @@ class PostgresBackend:
         """Call ``on_ring`` now and at every ring, until the connection ends."""
         await postgres_bell.listen(self.dial, on_ring)
 
-    async def lock(
-        self, connection: AsyncConnection, rows: Select[Any], values: Mapping[str, Any]
-    ) -> None:
-        """Lock the rows, in the order that the statement names."""
-        await connection.execute(rows, values)
+    async def run(
+        self, connection: AsyncConnection, work: Callable[[Connection], Answer]
+    ) -> Answer:
+        """Do ``work``; each statement goes to the server and back."""
+        return await connection.run_sync(work)
 
     def explain(self, error: BaseException) -> BatchmillError | None:
         """What ``error`` means for the operator, without where the database is."""

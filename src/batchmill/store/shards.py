@@ -11,18 +11,35 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Integer, RowMapping, bindparam, func, insert, literal, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    Connection,
+    Integer,
+    RowMapping,
+    Select,
+    bindparam,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from batchmill.domain.shards import Shard, ShardStatus
 from batchmill.ports import ShardSum, ShardTally
 from batchmill.store.database import Database
-from batchmill.store.ledger import drop_meters, insert_entries, put_meters, stop_running
+from batchmill.store.grouping import Grouping
+from batchmill.store.ledger import put_meters, settle_entries, stop_running
 from batchmill.store.tables import shards
 from batchmill.store.tokens import columns_of
 
 # Below the number of parameters that any supported database takes in a statement.
 _POSITIONS_PER_CLAIM = 1_000
+
+# Many more than end in the time of a transaction.
+_CLOSED_AT_ONCE = 200
+
+# A batch, a shard of it, an attempt.
+_Key = tuple[str, int, int]
 
 WAITING, RUNNING, DONE = (status.value for status in ShardStatus)
 
@@ -68,8 +85,19 @@ _UNCLAIMED = (
     shards.c.attempt == bindparam("by_attempt"),
     shards.c.status != DONE,
 )
-_LOCK = (
-    select(shards.c.position)
+_CLAIM = (
+    update(shards)
+    .where(*_UNCLAIMED)
+    .values(status=RUNNING, attempt=bindparam("next_attempt"))
+    .returning(shards)
+)
+_INSERT = insert(shards)
+_OF_BATCH = (
+    select(shards).where(shards.c.batch_id == bindparam("of_batch")).order_by(shards.c.position)
+)
+_CLOSE = _TALLY.values(status=DONE)
+_STANDING = (
+    select(shards.c.position, shards.c.attempt, shards.c.status)
     .where(
         shards.c.batch_id == bindparam("of_batch"),
         shards.c.position.in_(bindparam("positions", expanding=True)),
@@ -77,13 +105,6 @@ _LOCK = (
     .order_by(shards.c.position)
     .with_for_update()
 )
-_CLAIM = (
-    update(shards)
-    .where(*_UNCLAIMED)
-    .values(status=RUNNING, attempt=bindparam("next_attempt"))
-    .returning(shards)
-)
-_CLOSED = select(shards.c.position).where(*_OF_ATTEMPT, shards.c.status == DONE)
 
 
 class SqlShards:
@@ -91,26 +112,26 @@ class SqlShards:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._closings = Grouping(self._close, _CLOSED_AT_ONCE)
 
     async def of_batch(self, batch_id: str) -> Sequence[Shard]:
         """All shards of a batch, by index."""
-        planned = select(shards).where(shards.c.batch_id == batch_id).order_by(shards.c.position)
-        async with self._database.read() as connection:
-            return [_shard_of(row) for row in (await connection.execute(planned)).mappings()]
+        rows = await self._rows(_OF_BATCH, {"of_batch": batch_id})
+        return [_shard_of(row) for row in rows]
 
     async def undone(self, batch_id: str, start: int, limit: int) -> Sequence[Shard]:
         """The next ``limit`` shards of a batch that are not done, from index ``start`` on."""
         wanted = {"of_batch": batch_id, "from_position": start, "most": limit}
-        async with self._database.read() as connection:
-            return [
-                _shard_of(row) for row in (await connection.execute(_UNDONE, wanted)).mappings()
-            ]
+        return [_shard_of(row) for row in await self._rows(_UNDONE, wanted)]
 
     async def sums(self, batch_id: str) -> Sequence[ShardSum]:
         """What the shards of a batch come to, by models and status."""
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_SUMS, {"of_batch": batch_id})).mappings().all()
-        return [_sum_of(row) for row in rows]
+        return [_sum_of(row) for row in await self._rows(_SUMS, {"of_batch": batch_id})]
+
+    async def _rows(self, asked: Select[Any], values: Mapping[str, Any]) -> Sequence[RowMapping]:
+        return await self._database.ask(
+            lambda connection: connection.execute(asked, values).mappings().all()
+        )
 
     async def settled(self) -> Mapping[str, int]:
         """How many lines of running shards are settled, by batch; as last tallied."""
@@ -124,13 +145,10 @@ class SqlShards:
         Left alone are shards that are done, and those whose stored attempt is
         not the one that is handed in.
         """
-        claimed: dict[tuple[str, int], Shard] = {}
-        async with self._database.write() as connection:
-            for some in _in_order(wanted):
-                await self._database.lock(connection, _LOCK, some)
-            for values in _claims(wanted):
-                for row in (await connection.execute(_CLAIM, values)).mappings():
-                    claimed[row["batch_id"], row["position"]] = _shard_of(row)
+        must_lock = self._database.backend.has_row_locks
+        claimed = await self._database.transact(
+            lambda own: _claim(own, wanted, must_lock=must_lock)
+        )
         keys = dict.fromkeys((shard.batch_id, shard.index) for shard in wanted)
         return [claimed[key] for key in keys if key in claimed]
 
@@ -146,16 +164,14 @@ class SqlShards:
     async def close(self, tally: ShardTally) -> bool:
         """Set the shard done with these sums, and write its entries into the ledger.
 
-        Whether it was this attempt's. May be repeated.
+        Whether it was this attempt's. May be repeated. Shards that are closed at the same time
+        share a transaction.
         """
-        async with self._database.write() as connection:
-            closing = _TALLY.values(status=DONE)
-            if (await connection.execute(closing, _values_of(tally))).rowcount == 1:
-                await drop_meters(connection, tally.batch_id, tally.index)
-                await insert_entries(connection, tally.entries, tally.at)
-                return True
-            # An attempt that does not know whether it closed may close again.
-            return (await connection.execute(_CLOSED, _values_of(tally))).first() is not None
+        return await self._closings.do(tally)
+
+    async def _close(self, tallies: Sequence[ShardTally]) -> Sequence[bool]:
+        closed = await self._database.transact(lambda own: _close(own, tallies))
+        return [_key_of(tally) in closed for tally in tallies]
 
     async def release(self, held: Sequence[Shard] = ()) -> int:
         """Set every running shard back to waiting but those of ``held``; how many there were."""
@@ -171,18 +187,53 @@ class SqlShards:
 
     async def fence(self, batch_id: str) -> None:
         """Set a batch's running shards back to waiting: which are done can change no more."""
-        async with self._database.write() as connection:
-            await stop_running(connection, batch_id)
+        await self._database.transact(lambda connection: stop_running(connection, batch_id))
 
 
-async def insert_shards(connection: AsyncConnection, planned: Sequence[Shard]) -> None:
+def insert_shards(connection: Connection, planned: Sequence[Shard]) -> None:
     """Insert the rows into the caller's transaction."""
     if planned:
-        await connection.execute(insert(shards), [_row_of(shard) for shard in planned])
+        connection.execute(_INSERT, [_row_of(shard) for shard in planned])
 
 
-def _in_order(wanted: Sequence[Shard]) -> Iterator[dict[str, Any]]:
-    """The shards in the order in which everyone locks them, as parameters of ``_LOCK``."""
+def _claim(
+    connection: Connection, wanted: Sequence[Shard], *, must_lock: bool
+) -> dict[tuple[str, int], Shard]:
+    if must_lock:
+        for some in _in_order(wanted):
+            connection.execute(_STANDING, some)
+    return {
+        (row["batch_id"], row["position"]): _shard_of(row)
+        for values in _claims(wanted)
+        for row in connection.execute(_CLAIM, values).mappings()
+    }
+
+
+def _close(connection: Connection, tallies: Sequence[ShardTally]) -> set[_Key]:
+    """Close those whose attempt runs; these, and those that it had closed before."""
+    own = {_key_of(tally): tally for tally in tallies}
+    closed = set()
+    closing: list[ShardTally] = []
+    for some in _in_order(tallies):
+        for position, attempt, status in connection.execute(_STANDING, some):
+            key = (some["of_batch"], position, attempt)
+            if key in own and status == RUNNING:
+                closing.append(own[key])
+            # An attempt that does not know whether it closed may close again.
+            if key in own and status in (RUNNING, DONE):
+                closed.add(key)
+    if closing:
+        connection.execute(_CLOSE, [_values_of(tally) for tally in closing])
+        settle_entries(connection, closing)
+    return closed
+
+
+def _key_of(tally: ShardTally) -> _Key:
+    return tally.batch_id, tally.index, tally.attempt
+
+
+def _in_order(wanted: Sequence[Shard] | Sequence[ShardTally]) -> Iterator[dict[str, Any]]:
+    """The shards in the order in which everyone locks them, as parameters of ``_STANDING``."""
     keys = sorted({(shard.batch_id, shard.index) for shard in wanted})
     for batch_id, own in groupby(keys, key=itemgetter(0)):
         positions = [position for _, position in own]

@@ -12,16 +12,19 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Select, event
+from sqlalchemy import URL, Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from batchmill.domain.errors import StorageFull
 from batchmill.store.seat import OnlySeat
-from batchmill.store.sqlite_connection import OnceStopped
+from batchmill.store.sqlite_connection import DriverConnection
+
+Answer = TypeVar("Answer")
 
 # How long a writer waits for those of other processes before it gives up.
 _BUSY_SECONDS = 60
@@ -47,6 +50,7 @@ _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 class SqliteBackend:
     """A database in the file at ``path``, which is made when it is not there."""
 
+    has_row_locks = False
     reading: Mapping[str, Any] = {}
     writing: Mapping[str, Any] = {"writes": True}
 
@@ -66,7 +70,7 @@ class SqliteBackend:
             pool_timeout=_BUSY_SECONDS,
             # None: the driver begins nothing by itself, _begin below does.
             connect_args={
-                "async_creator_fn": OnceStopped,
+                "async_creator_fn": DriverConnection,
                 "timeout": _BUSY_SECONDS,
                 "isolation_level": None,
             },
@@ -97,7 +101,7 @@ class SqliteBackend:
             if mode != "wal":
                 await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
-    async def serialize(self, connection: AsyncConnection, *names: str) -> None:
+    def serialize(self, connection: Connection, *names: str) -> None:
         """Nothing to do: there is one writer at a time."""
 
     def seat(self) -> OnlySeat:
@@ -111,10 +115,13 @@ class SqliteBackend:
         """Nobody rings."""
         await asyncio.Event().wait()
 
-    async def lock(
-        self, connection: AsyncConnection, rows: Select[Any], values: Mapping[str, Any]
-    ) -> None:
-        """Nothing to do: there is one writer at a time."""
+    async def run(
+        self, connection: AsyncConnection, work: Callable[[Connection], Answer]
+    ) -> Answer:
+        """Do ``work`` in one turn of the driver's thread."""
+        own = connection.sync_connection
+        assert own is not None  # noqa: S101 - a transaction of it has begun
+        return await _driver_of(own).whole(lambda: greenlet_spawn(work, own))
 
     def explain(self, error: BaseException) -> StorageFull | None:
         """A full disk, if that is what ``error`` means."""
@@ -145,4 +152,10 @@ def _begin(connection: Connection) -> None:
     # A reader's statements stand alone: a transaction would cost it two more turns
     # of the driver's thread and show it nothing newer.
     if connection.get_execution_options().get("writes"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _driver_of(connection).begin()
+
+
+def _driver_of(connection: Connection) -> DriverConnection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, DriverConnection)  # noqa: S101 - made by connect above
+    return driver

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import RowMapping, case, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batchmill.domain.account import Deed
@@ -29,7 +29,12 @@ async def announce(connection: AsyncConnection, event: WebhookEvent) -> None:
 
     An event that was announced before changes nothing.
     """
-    await outbox.insert_new(connection, deliveries_of(event, await _of(connection, event.account)))
+    await connection.run_sync(put_event, event)
+
+
+def put_event(connection: Connection, event: WebhookEvent) -> None:
+    """``announce`` within a turn of the driver's thread."""
+    outbox.insert_new(connection, deliveries_of(event, _of(connection, event.account)))
 
 
 class SqlWebhooks:
@@ -106,7 +111,7 @@ class SqlWebhooks:
         async with self._database.write() as connection:
             if delivery.endpoint_id is not None and not (await connection.execute(kept)).first():
                 delivery = replace(delivery, next_at=None, given_up_at=delivery.created_at)
-            await outbox.insert_new(connection, [delivery])
+            await connection.run_sync(outbox.insert_new, [delivery])
 
     async def due(self, now: float, limit: int) -> Sequence[Due]:
         """Deliveries to be tried now, of each account in turn, longest due first."""
@@ -168,11 +173,17 @@ class SqlWebhooks:
         return None if found is None else outbox.delivery_of(found)
 
 
-async def _of(connection: AsyncConnection, account: str) -> tuple[WebhookEndpoint, ...]:
-    chosen = select(webhook_endpoints).where(webhook_endpoints.c.account == account)
-    # Kept from being deleted until what is due to them is there to be given up.
-    kept = chosen.order_by(webhook_endpoints.c.seq).with_for_update(read=True, key_share=True)
-    rows = await connection.execute(kept)
+# Kept from being deleted until what is due to them is there to be given up.
+_OF_ACCOUNT = (
+    select(webhook_endpoints)
+    .where(webhook_endpoints.c.account == bindparam("of_account"))
+    .order_by(webhook_endpoints.c.seq)
+    .with_for_update(read=True, key_share=True)
+)
+
+
+def _of(connection: Connection, account: str) -> tuple[WebhookEndpoint, ...]:
+    rows = connection.execute(_OF_ACCOUNT, {"of_account": account})
     return tuple(endpoint_of(row) for row in rows.mappings())
 
 
