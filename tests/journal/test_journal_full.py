@@ -10,6 +10,7 @@ import pytest
 from journal_cases import BATCH, Heard, a_record, a_shard, open_journal, segment_path
 
 from batchmill.journal import local
+from batchmill.journal.record import decode
 
 NUMBERS = list(range(1, 41))
 
@@ -99,8 +100,8 @@ def test_a_full_disk_is_waited_out_and_nothing_is_lost_or_doubled(
             for n in (0, 1):
                 settled = await journal.read(BATCH, n)
                 assert list(settled.records) == heards[n].numbers
-                lines = segment_path(tmp_path, a_shard(n)).read_bytes().splitlines()
-                assert len(lines) == len(heards[n].numbers)
+                with segment_path(tmp_path, a_shard(n)).open("rb") as file:
+                    assert len(decode(file)[0]) == len(heards[n].numbers)
 
     asyncio.run(main())
 
@@ -156,11 +157,11 @@ def test_close_waits_for_what_came_while_the_disk_broke(tmp_path: Path, disk: Di
             segment = await journal.open(a_shard(), heard)
             real_give_up = segment.give_up
 
-            def give_up_late(size: int, error: Exception) -> None:
+            def give_up_late(group: local.Group, error: Exception) -> None:
                 # Between the thread that failed and the loop that hears of it.
                 disk.error = None
                 segment.append(a_record(2))
-                real_give_up(size, error)
+                real_give_up(group, error)
 
             segment.give_up = give_up_late  # type: ignore[method-assign]
             disk.break_down(errno.EIO)

@@ -1,7 +1,11 @@
 """The journal on a local disk: groups, durability before telling, attempts, and backpressure."""
 
 import asyncio
+import errno
 import os
+import threading
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -18,8 +22,10 @@ from journal_cases import (
     written,
 )
 
+from batchmill.journal import local
 from batchmill.journal.local import LocalJournal
-from batchmill.ports import Settled
+from batchmill.journal.record import encode_record
+from batchmill.ports import Record, Settled
 
 EMPTY = Settled({}, frozenset())
 
@@ -40,10 +46,12 @@ def test_a_tail_torn_at_any_byte_leaves_the_whole_records(tmp_path: Path) -> Non
 
     async def main() -> None:
         async with open_journal(tmp_path) as journal:
-            await written(journal, a_shard(attempt=1), [a_record(n) for n in (1, 2, 3)])
+            records = [a_record(n) for n in (1, 2, 3)]
+            await written(journal, a_shard(attempt=1), records)
             path = segment_path(tmp_path, a_shard(attempt=1))
             whole = path.read_bytes()
-            ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
+            ends = list(accumulate(len(encode_record(record)) for record in records))
+            assert ends[-1] == len(whole)
             await written(journal, a_shard(attempt=2), [a_record(9)])
             for cut in range(len(whole) + 1):
                 path.write_bytes(whole[:cut])
@@ -100,3 +108,126 @@ async def test_a_closed_segment_leaves_no_descriptor_open(
     for attempt in range(1, 20):
         await written(journal, a_shard(attempt=attempt), [a_record(attempt)])
     assert open_descriptors() <= before  # the collector may close those of earlier tests
+
+
+class Syncs:
+    """What is synced, by the names of files and folders, while a fault may be put in the way."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        self.fault: OSError | None = None
+        self._refusals = threading.Semaphore(0)
+        monkeypatch.setattr(local, "_RETRY_SECONDS", 0.001)
+        for name in ("fsync", "fdatasync"):
+            monkeypatch.setattr(os, name, self._watching(getattr(os, name)))
+
+    def _watching(self, real: Callable[[int], None]) -> Callable[[int], None]:
+        def sync(fd: int) -> None:
+            path = Path(f"/proc/self/fd/{fd}").readlink()
+            if path.is_dir() and self.fault is not None:
+                self._refusals.release()
+                raise self.fault
+            self.names.append(path.name)
+            real(fd)
+
+        return sync
+
+    async def until_refused(self, times: int) -> None:
+        for _ in range(times):
+            await asyncio.to_thread(self._refusals.acquire)
+
+
+def test_a_segment_is_durable_by_its_name_before_any_record_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is synced with its first group, once for all that are new, and never again."""
+    syncs = Syncs(monkeypatch)
+
+    async def main() -> None:
+        async with open_journal(tmp_path / "journal") as journal:
+
+            class Told(Heard):
+                def __call__(self, records: Sequence[Record]) -> None:
+                    assert BATCH in syncs.names, "told of before its name was durable"
+                    super().__call__(records)
+
+            heards = [Told() for _ in range(3)]
+            segments = [await journal.open(a_shard(n), heards[n]) for n in range(3)]
+            assert syncs.names == ["journal"], "the batch's own folder is new"
+            for number in (1, 2):
+                for segment, heard in zip(segments, heards, strict=True):
+                    segment.append(a_record(number))
+                    await heard.until(number)
+            await asyncio.gather(*(segment.close() for segment in segments))
+
+    asyncio.run(main())
+    assert 1 <= syncs.names.count(BATCH) <= 3
+    assert syncs.names[-1] != BATCH
+    assert syncs.names.count("journal") == 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_without_its_name_no_record_of_a_segment_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A disk that breaks is told of; one that is full is tried again until there is room."""
+    syncs = Syncs(monkeypatch)
+
+    async def main() -> None:
+        async with open_journal(tmp_path / "journal") as journal:
+            heard = Heard()
+            segment = await journal.open(a_shard(), heard)
+            syncs.fault = OSError(number, os.strerror(number))
+            segment.append(a_record(1))
+            closing = asyncio.create_task(segment.close())
+            if number == errno.EIO:
+                with pytest.raises(OSError, match="Input/output"):
+                    await closing
+            else:
+                # At the second refusal the flusher has surely heard of the first.
+                await syncs.until_refused(2)
+            assert heard.numbers == []
+            if number == errno.EIO:
+                assert not segment_path(tmp_path / "journal", a_shard()).read_bytes()
+            if number == errno.ENOSPC:
+                syncs.fault = None
+                await closing
+                assert heard.numbers == [1]
+                assert list((await journal.read(BATCH, 0)).records) == [1]
+
+    asyncio.run(main())
+
+
+def test_only_where_nothing_else_is_open_a_segment_that_closes_makes_a_group(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        async with open_journal(tmp_path, interval=3600.0) as journal:
+            heards = [Heard(), Heard()]
+            one, other = [await journal.open(a_shard(n), heards[n]) for n in (0, 1)]
+            one.append(a_record(1))
+            other.append(a_record(2))
+            closing = asyncio.create_task(one.close())
+            await journal.read(BATCH, 0)
+            assert not closing.done()
+            await other.close()
+            await closing
+            assert [heard.numbers for heard in heards] == [[1], [2]]
+
+    asyncio.run(main())
+
+
+def test_what_an_earlier_process_left_is_read_by_the_one_that_writes_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_journal(tmp_path) as journal:
+            await written(journal, a_shard(3), [a_record(31)])
+        async with open_journal(tmp_path) as journal:
+            await written(journal, a_shard(2), [a_record(21)])
+            found = [list((await journal.read(BATCH, n)).records) for n in range(5)]
+            assert found == [[], [], [21], [31], []]
+            await journal.drop(BATCH)
+            assert await journal.read(BATCH, 3) == EMPTY
+            await written(journal, a_shard(3, attempt=2), [a_record(32)])
+            assert list((await journal.read(BATCH, 3)).records) == [32]
+
+    asyncio.run(main())

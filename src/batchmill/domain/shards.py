@@ -7,8 +7,13 @@ belong to the shard they stand in.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from batchmill.domain.lines import Line
+
+# A shard is planned with attempt 0, and each claim counts one more: before this one nobody
+# has sent a line of it.
+FIRST_ATTEMPT: Final = 1
 
 
 class ShardStatus(StrEnum):

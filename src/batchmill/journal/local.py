@@ -1,7 +1,8 @@
 """The journal on a local disk: an appended file per attempt, synced in groups.
 
 Records of all open segments are written and synced together, once per group
-interval, in a thread. A record is told of as durable only after its sync.
+interval, in a thread. A record is told of as durable only after its sync; with
+the first of a segment its name in the folder is synced as well.
 While the disk is full what is pending stays in memory, ``roomy`` holds new
 work back, and writing is tried again until there is room.
 """
@@ -11,11 +12,13 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from batchmill import faultpoint
 from batchmill.domain.shards import Shard
-from batchmill.journal.record import decode_lines, encode_record, encode_sent
+from batchmill.journal.record import FRAME_BYTES, MARK_BYTES, decode, encode_group
 from batchmill.journal.watch import SyncWatch
 from batchmill.ports import Record, Settled
 from batchmill.telemetry import Fact, JournalMetrics, get_logger
@@ -27,17 +30,32 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RETRY_SECONDS = 1.0
 
 
+@dataclass(slots=True)
+class Group:
+    """What a segment writes at once, and how many ``bytes`` that is."""
+
+    sent: list[int] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    bytes: int = 0
+
+
 class LocalSegment:
     """One attempt's file. What is pending waits for the journal's next group."""
 
     def __init__(
-        self, journal: "LocalJournal", fd: int, on_durable: Callable[[Sequence[Record]], None]
+        self,
+        journal: "LocalJournal",
+        folder: Path,
+        fd: int,
+        on_durable: Callable[[Sequence[Record]], None],
     ) -> None:
         self._journal = journal
+        self.folder = folder
+        self.is_named = False  # durably, by its folder
         self._fd = fd
         self._size = 0
-        self._pending: list[bytes] = []
-        self._records: list[Record] = []
+        self._written = 0
+        self._pending = Group()
         self._on_durable = on_durable
         self._idle = asyncio.Event()
         self._idle.set()
@@ -45,36 +63,41 @@ class LocalSegment:
 
     def mark_sent(self, number: int) -> None:
         """Note that a line is about to be sent; durable with the next group."""
-        self._add(encode_sent(number))
+        self._pending.sent.append(number)
+        self._grow(MARK_BYTES)
 
     def append(self, record: Record) -> None:
         """Add a record to the next group."""
-        self._records.append(record)
-        self._add(encode_record(record))
+        self._pending.records.append(record)
+        self._grow(FRAME_BYTES + len(record.region) + len(record.line))
 
     async def close(self) -> None:
         """Wait for the last group and close the file; raises OSError if the disk broke."""
-        self._journal.hurry()
-        await self._idle.wait()
-        await asyncio.to_thread(os.close, self._fd)
+        self._journal.leave()
+        try:
+            await self._idle.wait()
+        finally:
+            self._journal.left()
+        # What is synced costs no time to close.
+        os.close(self._fd)
         if self.broken is not None:
             raise self.broken
 
-    def _add(self, data: bytes) -> None:
-        if not self._pending:
+    def _grow(self, size: int) -> None:
+        if not self._pending.bytes:
             self._idle.clear()
             self._journal.enlist(self)
-        self._pending.append(data)
-        self._journal.pending_bytes += len(data)
+        self._pending.bytes += size
+        self._journal.pending_bytes += size
 
-    def take(self) -> tuple[bytes, list[Record]]:
-        """What the next group writes; it is no longer pending."""
-        data, records = b"".join(self._pending), self._records
-        self._pending, self._records = [], []
-        return data, records
+    def take(self) -> Group:
+        """What is written next; it is no longer pending."""
+        group, self._pending = self._pending, Group()
+        return group
 
-    def write(self, data: bytes) -> None:
+    def write(self, group: Group) -> None:
         """Append and sync, in a thread; on an error the file is as it was before."""
+        data = encode_group(group.sent, group.records)
         view = memoryview(data)
         try:
             while view:
@@ -85,28 +108,35 @@ class LocalSegment:
         except Exception:
             os.ftruncate(self._fd, self._size)
             raise
-        self._size += len(data)
+        self._size, self._written = self._size + len(data), len(data)
 
-    def settle(self, size: int, records: list[Record]) -> None:
+    def take_back(self) -> None:
+        """Cut off what was written last, in a thread."""
+        self._size, self._written = self._size - self._written, 0
+        os.ftruncate(self._fd, self._size)
+
+    def settle(self, group: Group) -> None:
         """The group is durable: tell of it."""
-        self._journal.pending_bytes -= size
-        if records:
-            self._on_durable(records)
-        if not self._pending:
+        self._journal.pending_bytes -= group.bytes
+        if group.records:
+            self._on_durable(group.records)
+        if not self._pending.bytes:
             self._idle.set()
 
-    def put_back(self, data: bytes, records: list[Record]) -> None:
-        """The group could not be written for want of room: it is pending again."""
-        if not self._pending:
+    def put_back(self, group: Group) -> None:
+        """The group could not be written for want of room: it is pending again, and first."""
+        later = self._pending
+        if not later.bytes:
             self._journal.enlist(self)
-        self._pending.insert(0, data)
-        self._records[:0] = records
+        self._pending = Group(
+            group.sent + later.sent, group.records + later.records, group.bytes + later.bytes
+        )
 
-    def give_up(self, size: int, error: Exception) -> None:
+    def give_up(self, group: Group, error: Exception) -> None:
         """The disk broke: whoever closes this segment hears of it."""
-        self._journal.pending_bytes -= size
+        self._journal.pending_bytes -= group.bytes
         self.broken = error
-        if not self._pending:
+        if not self._pending.bytes:
             self._idle.set()
 
 
@@ -126,6 +156,10 @@ class LocalJournal:
         self._is_full = False
         self._watch = SyncWatch()
         self._flusher: asyncio.Task[None] | None = None
+        self._open = 0
+        self._leaving = 0
+        # The batches whose folders are there durably.
+        self._made: set[str] = set()
 
     async def open(
         self,
@@ -136,9 +170,17 @@ class LocalJournal:
         """Begin the segment of ``shard.attempt``; raises OSError."""
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush_forever(), name="journal flusher")
-        path = self._root / shard.batch_id / f"{shard.index:06d}.{shard.attempt:06d}.log"
-        fd = await asyncio.to_thread(_create, path)
-        return LocalSegment(self, fd, on_durable)
+        batch_id, folder = shard.batch_id, self._root / shard.batch_id
+        path = folder / f"{shard.index:06d}.{shard.attempt:06d}.log"
+        fd = await asyncio.to_thread(_create if batch_id in self._made else _begin, path)
+        self._made.add(batch_id)
+        self._open += 1
+        return LocalSegment(self, folder, fd, on_durable)
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether the disk has room, and not too much waits to be written."""
+        return self.pending_bytes <= self._max_pending and self._roomy.is_set()
 
     async def roomy(self) -> None:
         """Wait while the disk is full, or while too much waits to be written."""
@@ -167,6 +209,7 @@ class LocalJournal:
 
     async def drop(self, batch_id: str) -> None:
         """Remove the batch's folder."""
+        self._made.discard(batch_id)
         await asyncio.to_thread(shutil.rmtree, self._root / batch_id, ignore_errors=True)
 
     async def held(self) -> Sequence[str]:
@@ -197,10 +240,16 @@ class LocalJournal:
             wait = _RETRY_SECONDS if self._is_full else self._interval
             self._timer = asyncio.get_running_loop().call_later(wait, self._flush.set)
 
-    def hurry(self) -> None:
-        """Do not wait for the group to fill."""
-        if self._dirty and not self._is_full:
+    def leave(self) -> None:
+        """A segment adds nothing more; when none will, the group does not wait to fill."""
+        self._leaving += 1
+        if self._leaving == self._open and self._dirty and not self._is_full:
             self._flush.set()
+
+    def left(self) -> None:
+        """A segment that added nothing more has ended."""
+        self._leaving -= 1
+        self._open -= 1
 
     async def _flush_forever(self) -> None:
         while True:
@@ -213,21 +262,21 @@ class LocalJournal:
 
     async def _flush_group(self) -> None:
         segments, self._dirty = self._dirty, []
-        groups = [(segment, *segment.take()) for segment in segments]
+        groups = [(segment, segment.take()) for segment in segments]
         loop = asyncio.get_running_loop()
         self._watch.take(loop.time())
-        errors = await asyncio.to_thread(_write_all, [(one, data) for one, data, _ in groups])
+        errors = await asyncio.to_thread(_write_all, groups)
         self._watch.end(loop.time(), is_durable=not any(map(_is_full, filter(None, errors))))
         was_full, self._is_full = self._is_full, False
-        for (segment, data, records), error in zip(groups, errors, strict=True):
+        for (segment, group), error in zip(groups, errors, strict=True):
             if error is None:
-                segment.settle(len(data), records)
+                segment.settle(group)
             elif _is_full(error):
                 self._is_full = True
-                segment.put_back(data, records)
+                segment.put_back(group)
             else:
                 log.error(Fact.JOURNAL_BROKE, exc_info=error)
-                segment.give_up(len(data), error)
+                segment.give_up(group, error)
         self._note_room(was_full=was_full)
 
     def _note_room(self, *, was_full: bool) -> None:
@@ -258,12 +307,16 @@ class LocalSealed:
         return True
 
 
+def _begin(path: Path) -> int:
+    """Make a segment, and its folder durably."""
+    folder = path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    _sync_folder(folder.parent)
+    return _create(path)
+
+
 def _create(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-    for folder in (path.parent, path.parent.parent):
-        _sync_folder(folder)
-    return fd
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
 
 
 def _sync_folder(path: Path) -> None:
@@ -278,23 +331,38 @@ def _is_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in _FULL
 
 
-def _write_all(groups: Sequence[tuple[LocalSegment, bytes]]) -> list[Exception | None]:
+def _write_all(groups: Sequence[tuple[LocalSegment, Group]]) -> list[Exception | None]:
     """Write each group; what went wrong with it, whatever it is: the flusher must go on."""
-    errors: list[Exception | None] = []
-    for segment, data in groups:
-        try:
-            segment.write(data)
-        except Exception as error:  # noqa: BLE001 - the segment's owner hears of it
-            errors.append(error)
-        else:
-            errors.append(None)
-    return errors
+    errors = [_error_of(partial(segment.write, group)) for segment, group in groups]
+    written = [one for one, error in zip(groups, errors, strict=True) if error is None]
+    unnamed = {segment.folder for segment, _ in written if not segment.is_named}
+    lost = {folder: _error_of(partial(_sync_folder, folder)) for folder in unnamed}
+    return [
+        error or _name(segment, lost.get(segment.folder))
+        for (segment, _), error in zip(groups, errors, strict=True)
+    ]
+
+
+def _name(segment: LocalSegment, error: Exception | None) -> Exception | None:
+    """A segment is written and its folder synced; what is in a file without a name is not kept."""
+    if error is None or segment.is_named:
+        segment.is_named = True
+        return None
+    return _error_of(segment.take_back) or error
+
+
+def _error_of(work: Callable[[], None]) -> Exception | None:
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - the segment's owner hears of it
+        return error
+    return None
 
 
 def _read_segment(path: Path) -> tuple[list[Record], list[int]]:
     """What is whole of a segment; nothing of one that is dropped while it is looked for."""
     try:
         with path.open("rb") as file:
-            return decode_lines(file)
+            return decode(file)
     except FileNotFoundError:
         return [], []

@@ -15,7 +15,7 @@ import msgspec
 from obstore.store import ObjectStore
 
 from batchmill.domain.errors import StorageAway
-from batchmill.domain.shards import Shard
+from batchmill.domain.shards import FIRST_ATTEMPT, Shard
 from batchmill.journal.extent import (
     ROOT,
     Extent,
@@ -30,7 +30,7 @@ from batchmill.journal.extent import (
     sort_by_shard,
 )
 from batchmill.journal.object_segment import ObjectSegment
-from batchmill.journal.record import decode_lines
+from batchmill.journal.record import decode
 from batchmill.journal.shelf import Shelf
 from batchmill.ports import Record, Settled
 from batchmill.telemetry import Fact, JournalMetrics, get_logger
@@ -38,8 +38,6 @@ from batchmill.telemetry import Fact, JournalMetrics, get_logger
 log = get_logger()
 
 _RETRY_SECONDS = 1.0
-# The first attempt that there can be: nothing was before it.
-_FIRST = 1
 
 
 class ObjectJournal:
@@ -76,6 +74,12 @@ class ObjectJournal:
         self._forget_closed()
         self._segments.add(segment)
         return segment
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether not too much waits to be written."""
+        self.note_room()
+        return self._roomy.is_set()
 
     async def roomy(self) -> None:
         """Wait while the bucket is away, or while too much waits to be written."""
@@ -183,7 +187,7 @@ class ObjectJournal:
 
     async def _reach(self, batch_id: str, index: int, listing: Listing) -> Extent:
         newest = listing.newest
-        if newest is None or listing.heads == {_FIRST}:
+        if newest is None or listing.heads == {FIRST_ATTEMPT}:
             return listing.reach(())
         data = await self._shelf.get(head_key(batch_id, index, newest))
         if data is None:  # the batch is being dropped
@@ -216,7 +220,7 @@ def _merge(parts: Sequence[bytes | None]) -> tuple[dict[int, Record], frozenset[
     found: dict[int, Record] = {}
     sent: set[int] = set()
     for part in parts:
-        records, numbers = decode_lines(BytesIO(part or b""))
+        records, numbers = decode(BytesIO(part or b""))
         sent.update(numbers)
         for record in records:
             found.setdefault(record.number, record)

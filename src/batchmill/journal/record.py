@@ -1,30 +1,65 @@
-"""The bytes of a journal: one line a record, each with a checksum of its own.
+"""The bytes of a journal: frames, each settled line's with a checksum of its own.
 
-    crc32 kind number[@region] model millis rejections retries input output cached reasoning line
-    s number                                   a line that is about to be sent
+    SETTLED  crc32 (4)  size (4)  what is summed: numbers (65)  region  line
+    SENT     number (8)                                  a line that is about to be sent
 
-The first is a settled line: ``o`` succeeded, ``t`` the same thinking, ``e`` failed.
-Only whole lines with a right checksum are read, and nothing after the first
-bad one: what a crash tore is as if it had never been written.
+Everything is little-endian. Only whole frames with a right checksum are read,
+and nothing after the first bad one: what a crash tore is as if it had never
+been written. Text, which earlier journals were, is read as well.
 """
 
 from collections.abc import Iterable
+from struct import Struct
+from typing import BinaryIO
 from zlib import crc32
 
 from batchmill.domain.usage import ZERO, Usage
+from batchmill.journal.record_text import decode_text
 from batchmill.ports import Record
 
-_SENT = b"s "
-_NO_USAGE = [b"0"] * 4
+# No text begins so: it is no UTF-8.
+_SETTLED, _SENT = 0xB1, 0xB2
+
+_SUM = Struct("<BII")
+_MARK = Struct("<BQ")
+# kind, number, model, millis, rejections, retries, the four kinds of tokens, the region's length
+_NUMBERS = Struct("<cQQQQQQQQQB")
+
+
+# What a frame has besides its line and its region, whose names are ASCII.
+FRAME_BYTES = _SUM.size + _NUMBERS.size
+MARK_BYTES = _MARK.size
+
+
+def encode_group(sent: Iterable[int], records: Iterable[Record]) -> bytes:
+    """The frames of lines that are about to be sent, and of settled ones.
+
+    In one go, since that costs less than a call and a copy for each.
+    """
+    pieces = [_MARK.pack(_SENT, number) for number in sent]
+    for record in records:
+        line = record.line
+        head = _head_of(record)
+        pieces += (_SUM.pack(_SETTLED, crc32(line, crc32(head)), len(head) + len(line)), head, line)
+    return b"".join(pieces)
 
 
 def encode_record(record: Record) -> bytes:
-    """The journal line of a settled line."""
-    usage, line = record.usage, record.line
-    head = b"%c %d%b %d %d %d %d %d %d %d %d " % (
+    """The frame of one settled line."""
+    return encode_group((), (record,))
+
+
+def encode_sent(number: int) -> bytes:
+    """The frame that says a line is about to be sent."""
+    return _MARK.pack(_SENT, number)
+
+
+def _head_of(record: Record) -> bytes:
+    """All but the line: ``o`` succeeded, ``t`` the same thinking, ``e`` failed."""
+    usage, region = record.usage, record.region
+    head = _NUMBERS.pack(
         (b"t" if record.thinks else b"o") if record.ok else b"e",
         record.number,
-        b"@" + record.region.encode() if record.region else b"",
         record.model,
         record.millis,
         record.rejections,
@@ -33,50 +68,47 @@ def encode_record(record: Record) -> bytes:
         usage.output,
         usage.cached,
         usage.reasoning,
+        len(region),
     )
-    return b"".join((b"%08x " % crc32(line, crc32(head)), head, line, b"\n"))
+    return head + region.encode("ascii") if region else head
 
 
-def encode_sent(number: int) -> bytes:
-    """The journal line that says a line is about to be sent."""
-    return b"s %d\n" % number
-
-
-def decode_lines(lines: Iterable[bytes]) -> tuple[list[Record], list[int]]:
-    """The settled records and the sent numbers, up to the first line that is not whole."""
+def decode(file: BinaryIO) -> tuple[list[Record], list[int]]:
+    """The settled records and the sent numbers, up to the first frame that is not whole."""
+    first = file.read(1)
+    file.seek(0)
+    if first and first[0] not in (_SETTLED, _SENT):
+        return decode_text(file)
     records: list[Record] = []
     sent: list[int] = []
-    for line in lines:
-        try:
-            if line.startswith(_SENT) and line.endswith(b"\n"):
-                sent.append(int(line[2:-1]))
-            else:
-                records.append(_decode_record(line))
-        except ValueError:
+    while len(head := file.read(_SUM.size)) == _SUM.size:
+        kind, checksum, size = _SUM.unpack(head)
+        if kind == _SENT:
+            sent.append(_MARK.unpack(head)[1])
+            continue
+        summed = file.read(size) if kind == _SETTLED else b""
+        if len(summed) != size or crc32(summed) != checksum or size < _NUMBERS.size:
             break
+        records.append(_record_of(summed))
     return records, sent
 
 
-def _decode_record(line: bytes) -> Record:
-    if not line.endswith(b"\n") or line[8:9] != b" ":
-        raise ValueError("torn")
-    text = line[9:-1]
-    if int(line[:8], 16) != crc32(text):
-        raise ValueError("torn")
-    kind, number, model, millis, rejections, retries, *used, rest = text.split(b" ", 10)
-    if len(used) != len(_NO_USAGE):
-        raise ValueError("not a record of this release")
-    number, _, region = number.partition(b"@")
-    usage = ZERO if used == _NO_USAGE else Usage(*map(int, used))
+def _record_of(summed: bytes) -> Record:
+    numbers = _NUMBERS.unpack_from(summed)
+    kind, number, model, millis, rejections, retries, used_in, used_out, cached, reasoning = (
+        numbers[:-1]
+    )
+    start = _NUMBERS.size + numbers[-1]
+    is_used = used_in or used_out or cached or reasoning
     return Record(
-        int(number),
+        number,
         kind != b"e",
-        usage,
-        rest,
-        model=int(model),
-        thinks=kind == b"t",
-        millis=int(millis),
-        rejections=int(rejections),
-        retries=int(retries),
-        region=region.decode(),
+        Usage(used_in, used_out, cached, reasoning) if is_used else ZERO,
+        summed[start:],
+        model,
+        kind == b"t",
+        millis,
+        rejections,
+        retries,
+        summed[_NUMBERS.size : start].decode(),
     )

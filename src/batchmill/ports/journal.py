@@ -96,6 +96,11 @@ class Journal(Protocol):
         """
         ...
 
+    @property
+    def is_roomy(self) -> bool:
+        """Whether ``roomy`` would return at once."""
+        ...
+
     async def roomy(self) -> None:
         """Return while there is room to write; wait while the disk is full or behind."""
         ...
