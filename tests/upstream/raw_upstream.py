@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import cast
 
 from batchmill.ports import Target
 
@@ -29,6 +33,10 @@ class Peer:
         """The next request's head; its body stays unread."""
         return await self._reader.readuntil(b"\r\n\r\n")
 
+    async def receive_body(self, length: int) -> bytes:
+        """What follows a head that was received by itself."""
+        return await self._reader.readexactly(length)
+
     async def send(self, *pieces: bytes) -> None:
         """Send the pieces, each on its own."""
         for piece in pieces:
@@ -44,6 +52,25 @@ class Peer:
         """Close the connection after what was sent."""
         self._writer.close()
 
+    def cut(self) -> None:
+        """End the connection at once, without a farewell."""
+        self._writer.transport.abort()
+
+    def reset(self) -> None:
+        """End it so that the other side sees an error, and no end."""
+        linger = struct.pack("ii", 1, 0)
+        endpoint = self._writer.get_extra_info("socket")
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self._writer.transport.abort()
+
+    def stop_sending(self) -> None:
+        """Close only the server's direction."""
+        self._writer.write_eof()
+
+    def stop_reading(self) -> None:
+        """Leave what comes from now on in the kernel."""
+        cast("asyncio.Transport", self._writer.transport).pause_reading()
+
 
 Script = Callable[[Peer], Awaitable[None]]
 
@@ -56,19 +83,29 @@ class RawUpstream:
         self._tasks: set[asyncio.Task[None]] = set()
         self.connections = 0
         self.port = 0
+        self.server: asyncio.Server | None = None
 
-    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Play a new connection, and know of that from the start."""
         self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
+        task = asyncio.get_running_loop().create_task(self._play(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(partial(self._leave, writer))
+
+    def _leave(self, writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            writer.transport.abort()
+        else:
+            task.result()
+
+    async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with contextlib.suppress(
                 asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError
             ):
                 await self._script(Peer(reader, writer))
         finally:
-            self._tasks.discard(task)
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
@@ -76,6 +113,15 @@ class RawUpstream:
     async def end(self) -> None:
         for task in tuple(self._tasks):
             task.cancel()
+        await self.wait_until_left()
+
+    def stop_listening(self) -> None:
+        """Take no new connections; those that are open go on."""
+        assert self.server is not None
+        self.server.close()
+
+    async def wait_until_left(self) -> None:
+        """Return when every connection has ended; those that come meanwhile too."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
 
@@ -85,11 +131,17 @@ class RawUpstream:
 
 @contextlib.asynccontextmanager
 async def listen(
-    script: Script, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    script: Script,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[RawUpstream]:
-    """A raw upstream on a free port."""
+    """A raw upstream, on a free port if none is named."""
     upstream = RawUpstream(script)
-    server = await asyncio.start_server(upstream.play, host, 0, ssl=tls, limit=2**26, backlog=4096)
+    upstream.server = server = await asyncio.start_server(
+        upstream.accept, host, port, ssl=tls, limit=2**26, backlog=4096
+    )
     upstream.port = server.sockets[0].getsockname()[1]
     try:
         yield upstream

@@ -9,10 +9,10 @@ import pytest
 import uvloop
 from raw_upstream import Peer, listen, plain
 from upstream_loops import run_on
+from upstream_transports import Make, on_both_transports
 
 from batchmill.cli.descriptors import open_many
 from batchmill.ports import TransportFault
-from batchmill.upstream.http import HttpTransport
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +94,8 @@ class Storm:
         return False
 
 
-def test_no_answer_is_taken_for_anothers_with_5000_in_flight_under_faults() -> None:
+@on_both_transports
+def test_no_answer_is_taken_for_anothers_with_5000_in_flight_under_faults(make: Make) -> None:
     open_many()
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 2 * IN_FLIGHT + 100, "both ends are here"
     chance = random.Random(11)
@@ -103,7 +104,7 @@ def test_no_answer_is_taken_for_anothers_with_5000_in_flight_under_faults() -> N
 
     async def main() -> None:
         async with listen(storm.play) as upstream:
-            transport = HttpTransport(upstream.target())
+            transport = make(upstream.target())
             numbers = iter(range(REQUESTS))
 
             async def send_on() -> None:

@@ -14,9 +14,12 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 def run_on(loop_factory: Callable[[], asyncio.AbstractEventLoop], main: Any) -> None:
-    """Run a coroutine to its end on a loop of its own."""
+    """Run a coroutine to its end on a loop of its own, which must have nothing to complain of."""
+    complaints: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
         runner.run(asyncio.wait_for(main, PATIENCE))
+    assert not complaints, complaints
 
 
 on_both_loops = pytest.mark.parametrize(

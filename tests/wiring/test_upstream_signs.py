@@ -5,19 +5,24 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from batchmill.config import Settings
 from batchmill.config.settings import DataSettings, ModelSettings, UpstreamSettings
-from batchmill.domain.catalog import TEST_MODEL
+from batchmill.domain.catalog import ANY_MODEL, TEST_MODEL
+from batchmill.domain.pacing import BEGIN, TOP, Bound
+from batchmill.domain.sharing import Outlet
 from batchmill.service.caller import Caller
 from batchmill.service.model_board import UpstreamFigures
+from batchmill.service.outlook import Concurrency
 from batchmill.telemetry import EngineMetrics, engine_metrics, render, write_snapshot
 from batchmill.upstream.mock import MockUpstream
 from batchmill.upstream.tokenizer import Tokenizer
 from batchmill.wiring.api import _board
-from batchmill.wiring.lanes import Lanes
+from batchmill.wiring.lanes import Lanes, shared_caps, tuned_outlets
 from batchmill.wiring.parts import Paths, SystemClock, open_parts
 from batchmill.wiring.sight import sight_of
-from batchmill.wiring.upstream_signs import UpstreamFile, backings_of, figures_in
+from batchmill.wiring.upstream_signs import UpstreamFile, backings_of, concurrency_in, figures_in
 from batchmill.wiring.upstreams import UpstreamCounter
 
 ODD = 'a "b"\\c {d="e"} ü'
@@ -64,6 +69,54 @@ def test_figures_are_read_as_the_engine_told_them() -> None:
         ("m", "http://a/v1"): UpstreamFigures(is_up=True, in_flight=7, limit=64, faults=5),
         (ODD, "http://a/v1"): UpstreamFigures(is_up=False, in_flight=0, limit=64, faults=0),
     }
+
+
+def told(metrics: EngineMetrics, model: str, upstream: str, bound: Bound) -> None:
+    lane(metrics, model, upstream, up=1, busy=7)
+    for one in Bound:
+        gauge = metrics.lanes.in_flight_bound
+        gauge.labels(model=model, upstream=upstream, bound=one).set(one is bound)
+
+
+def test_the_bound_is_the_one_that_is_told() -> None:
+    metrics = engine_metrics()
+    for bound in Bound:
+        told(metrics, "m", bound, bound)
+    figures = figures_in(render(metrics.registry))
+    assert {upstream: one.bound for (_, upstream), one in figures.items()} == {
+        bound.value: bound for bound in Bound
+    }
+
+
+@pytest.mark.parametrize(
+    ("bounds", "together"),
+    [
+        ((Bound.WINDOW, Bound.DOWN), Bound.WINDOW),
+        ((Bound.UPSTREAM, Bound.WINDOW), Bound.UPSTREAM),
+        ((Bound.TRIAL, Bound.SOURCE), Bound.SOURCE),
+        ((Bound.DOWN, Bound.DOWN), Bound.DOWN),
+    ],
+)
+def test_the_upstreams_of_a_model_are_summed_up(bounds: tuple[Bound, ...], together: Bound) -> None:
+    metrics = engine_metrics()
+    for number, bound in enumerate(bounds):
+        told(metrics, "m", f"http://{number}/v1", bound)
+    told(metrics, "other", "http://0/v1", Bound.TRIAL)
+    figures = figures_in(render(metrics.registry))
+    assert concurrency_in(figures, "m") == Concurrency(14, 128, together)
+
+
+def test_a_model_that_is_not_listed_goes_by_the_lane_of_them_all() -> None:
+    metrics = engine_metrics()
+    told(metrics, ANY_MODEL, "u", Bound.WINDOW)
+    figures = figures_in(render(metrics.registry))
+    assert concurrency_in(figures, "whatever") == Concurrency(7, 64, Bound.WINDOW)
+
+
+def test_without_figures_nothing_is_said_of_what_is_in_flight() -> None:
+    assert concurrency_in(None, "m") is None
+    assert concurrency_in({}, "m") is None
+    assert concurrency_in({("m", "u"): UpstreamFigures()}, "m") is None
 
 
 def test_what_has_not_been_told_is_unknown() -> None:
@@ -197,3 +250,12 @@ def test_the_servers_board_reads_the_engines_snapshot(tmp_path: Path) -> None:
             assert set(after) == {"qwen", "small", TEST_MODEL}
 
     asyncio.run(main())
+
+
+def test_without_a_set_number_a_cluster_shares_as_many_slots_as_there_may_ever_be() -> None:
+    unset = (UpstreamSettings(url="http://a/v1"), UpstreamSettings(url="http://b/v1"))
+    upstreams = (*unset, UpstreamSettings(url="http://c/v1", max_in_flight=5))
+    settings = Settings(models=(ModelSettings(name="m", upstreams=upstreams),))
+    assert list(shared_caps(settings).values()) == [TOP, TOP, 5]
+    assert list(shared_caps(settings, unset=BEGIN).values()) == [BEGIN, BEGIN, 5]
+    assert tuned_outlets(settings) == {Outlet("m", "http://a/v1"), Outlet("m", "http://b/v1")}

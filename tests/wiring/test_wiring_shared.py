@@ -178,7 +178,7 @@ def test_what_is_not_configured_is_not_loaded() -> None:
     code = """
 import sys
 import batchmill.cli.serve, batchmill.wiring.api, batchmill.wiring.engine
-print(*sorted({"alembic", "asyncpg", "obstore", "ray"} & set(sys.modules)))
+print(*sorted({"aiohttp", "alembic", "asyncpg", "obstore", "ray"} & set(sys.modules)))
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""

@@ -16,6 +16,7 @@ from batchmill.ports import TransportFault
 from batchmill.upstream.http import fetch_models
 from batchmill.upstream.smollm2 import NAME as SMOLLM2
 from batchmill.upstream.smollm2 import find_weights
+from batchmill.upstream.transports import open_asking
 from batchmill.wiring.upstreams import make_target
 
 
@@ -51,7 +52,7 @@ def _served(name: str, upstream: UpstreamSettings) -> ModelSettings:
 
 def _ask(upstream: UpstreamSettings) -> list[str]:
     try:
-        names = asyncio.run(fetch_models(make_target(upstream)))
+        names = asyncio.run(fetch_models(make_target(upstream), open_asking))
     except TransportFault as fault:
         raise ConfigError(
             f"The upstream {upstream.url} did not answer /models ({fault.kind}): "

@@ -28,6 +28,7 @@ from batchmill.config.settings import (
     ModelSettings,
     ServerSettings,
     Settings,
+    TransportKind,
     UpstreamSettings,
 )
 from batchmill.config.sources import CONFIG_VARIABLE, OTHER_VARIABLES
@@ -50,6 +51,7 @@ __all__ = [
     "ModelSettings",
     "ServerSettings",
     "Settings",
+    "TransportKind",
     "UpstreamSettings",
     "dump_settings",
     "dump_without_secrets",

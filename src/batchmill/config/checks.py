@@ -4,21 +4,35 @@ Each rule yields the setting at fault and the rest of a sentence that begins
 with its name and value. ``loading`` and ``with_models`` make errors of them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from batchmill.config.settings import DataSettings, ModelSettings, Settings, UpstreamSettings
+from batchmill.config.settings import (
+    DataSettings,
+    ModelSettings,
+    Settings,
+    TransportKind,
+    UpstreamSettings,
+)
 from batchmill.config.tree import Keys
 from batchmill.config.units import (
     DATABASE_URL,
+    LOGIN,
     holds_password,
     is_database_url,
     is_header_safe,
+    is_login,
     is_served,
 )
 from batchmill.domain.catalog import TEST_MODEL
 from batchmill.domain.regions import allows_nothing
+
+# The secrets of an upstream: what each may be, and how one is described that may not.
+UPSTREAM_SECRETS: Mapping[str, tuple[Callable[[str], bool], str]] = {
+    "api_key": (is_header_safe, "a blank or another character no key has"),
+    "proxy_auth": (is_login, f"something else: it must be {LOGIN}"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,7 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
     yield from _blob_options(settings.data)
     yield from _models(settings.models)
     yield from _certificates(settings)
+    yield from _proxies(settings)
 
 
 def find_key_faults(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
@@ -43,9 +58,10 @@ def find_key_faults(settings: Settings, env: Mapping[str, str]) -> Iterator[Find
     if problem:
         yield Finding(("data", "database_env"), problem)
     for at, upstream in _upstreams(settings):
-        problem = _key_problem(upstream, env)
-        if problem:
-            yield Finding((*at, "api_key_env"), problem)
+        for name in UPSTREAM_SECRETS:
+            problem = _secret_problem(upstream, name, env)
+            if problem:
+                yield Finding((*at, f"{name}_env"), problem)
     if settings.runs_elsewhere:
         yield from _elsewhere(settings, env)
 
@@ -118,12 +134,13 @@ def _elsewhere(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
             "data.database_env that every node has, or set PGPASSWORD there",
         )
     for at, upstream in _upstreams(settings):
-        if upstream.api_key is not None and upstream.api_key_env is None:
-            yield Finding(
-                (*at, "api_key"),
-                "settings travel over the cluster: name a variable in api_key_env that every "
-                "node has",
-            )
+        for name in UPSTREAM_SECRETS:
+            if getattr(upstream, name) is not None and getattr(upstream, f"{name}_env") is None:
+                yield Finding(
+                    (*at, name),
+                    f"settings travel over the cluster: name a variable in {name}_env that every "
+                    "node has",
+                )
 
 
 def _models(models: tuple[ModelSettings, ...]) -> Iterator[Finding]:
@@ -169,20 +186,32 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
             yield Finding((*at, "client_key"), "there is no client_certificate to go with it")
 
 
+def _proxies(settings: Settings) -> Iterator[Finding]:
+    for at, upstream in _upstreams(settings):
+        if upstream.proxy is None:
+            name = "proxy_auth_env" if upstream.proxy_auth_env else "proxy_auth"
+            if getattr(upstream, name) is not None:
+                yield Finding((*at, name), "there is no proxy to go with it")
+        elif upstream.transport is not TransportKind.AIOHTTP:
+            yield Finding(
+                (*at, "proxy"),
+                'only the transport "aiohttp" knows proxies: set transport = "aiohttp" beside it',
+            )
+
+
 def _upstreams(settings: Settings) -> Iterator[tuple[Keys, UpstreamSettings]]:
     for index, model in enumerate(settings.models):
         for number, upstream in enumerate(model.upstreams):
             yield ("models", index, "upstreams", number), upstream
 
 
-def _key_problem(upstream: UpstreamSettings, env: Mapping[str, str]) -> str | None:
-    name = upstream.api_key_env
+def _secret_problem(upstream: UpstreamSettings, secret: str, env: Mapping[str, str]) -> str | None:
+    name = getattr(upstream, f"{secret}_env")
     if name is None:
         return None
-    if upstream.api_key:
-        return "api_key is set too: keep one of the two"
+    if getattr(upstream, secret):
+        return f"{secret} is set too: keep one of the two"
     if not env.get(name):
         return f"the environment variable {name} is not set: set it, or take this line out"
-    if not is_header_safe(env[name]):
-        return f"the environment variable {name} holds a blank or another character no key has"
-    return None
+    is_good, fault = UPSTREAM_SECRETS[secret]
+    return None if is_good(env[name]) else f"the environment variable {name} holds {fault}"

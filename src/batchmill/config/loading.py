@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from batchmill.config.checks import Finding, find_faults, find_key_faults
+from batchmill.config.checks import UPSTREAM_SECRETS, Finding, find_faults, find_key_faults
 from batchmill.config.settings import DataSettings, ModelSettings, Settings, UpstreamSettings
 from batchmill.config.sources import (
     Layer,
@@ -30,9 +30,11 @@ from batchmill.config.tree import Keys, dotted, field_at, inner_model, kind_of, 
 from batchmill.domain.errors import ConfigError
 
 DEFAULT = "default"
-_NAMED_SECRETS = frozenset({"api_key", "database"})
+_NAMED_SECRETS = frozenset({"api_key", "database", "proxy_auth"})
 _OPTIONS = ("data", "blob_options")
-_NEVER_SHOWN = frozenset({"api_key", "api_key_env", "database", "database_env", "blob_options"})
+_NEVER_SHOWN = frozenset({*_NAMED_SECRETS, *(f"{name}_env" for name in _NAMED_SECRETS)}) | {
+    "blob_options"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Loaded:
 def load_settings(
     *, file: Path | None, env: Mapping[str, str], flags: Mapping[str, object]
 ) -> Loaded:
-    """Read, merge and check everything; keys named by ``api_key_env`` are read from ``env``.
+    """Read, merge and check everything; keys named by ``…_env`` are read from ``env``.
 
     ``flags`` maps dotted paths to values, None meaning not given. Raises ConfigError.
     """
@@ -83,7 +85,8 @@ def dump_without_secrets(settings: Settings) -> bytes:
     tree = settings.model_dump(mode="json", context={"secrets": True}, exclude_unset=True)
     for model in tree.get("models", ()):
         for upstream in model.get("upstreams", ()):
-            upstream.pop("api_key", None)
+            for name in UPSTREAM_SECRETS:
+                upstream.pop(name, None)
     if settings.data.database_env is not None:
         tree["data"].pop("database", None)
     return json.dumps(tree).encode()
@@ -158,7 +161,7 @@ def _nearest(keys: Keys) -> str | None:
 
 def _shown(keys: Keys, value: object) -> str:
     """`` is 'value'``, as far as it may be shown."""
-    is_url = keys[-1] in ("url", "blobs") and isinstance(value, str)
+    is_url = keys[-1] in ("url", "blobs", "proxy") and isinstance(value, str)
     hides_key = is_url and bool({"@", "?"} & set(str(value)))
     if hides_key or _NEVER_SHOWN & set(keys):
         return " is set"
@@ -227,9 +230,9 @@ def _addressed(data: DataSettings, env: Mapping[str, str]) -> DataSettings:
 
 
 def _keyed(upstream: UpstreamSettings, env: Mapping[str, str]) -> UpstreamSettings:
-    if upstream.api_key_env is None:
-        return upstream
-    return upstream.model_copy(update={"api_key": SecretStr(env[upstream.api_key_env])})
+    variables = {name: getattr(upstream, f"{name}_env") for name in UPSTREAM_SECRETS}
+    found = {name: SecretStr(env[at]) for name, at in variables.items() if at is not None}
+    return upstream.model_copy(update=found)
 
 
 def _origins_in_force(settings: Settings, origins: Mapping[Keys, str]) -> Mapping[str, str]:

@@ -34,10 +34,12 @@ from batchmill.config.units import (
     Hosts,
     Kind,
     Label,
+    Login,
     Options,
     Pause,
     PemFile,
     Port,
+    ProxyUrl,
     RegionName,
     RegionRule,
     RequestRate,
@@ -182,6 +184,13 @@ class DataSettings(Section):
         return mask(url, info)
 
 
+class TransportKind(StrEnum):
+    """What sends the requests to an upstream."""
+
+    HTTPTOOLS = "httptools"
+    AIOHTTP = "aiohttp"
+
+
 class UpstreamSettings(Section):
     """``[[models.upstreams]]``: one model server."""
 
@@ -201,8 +210,10 @@ class UpstreamSettings(Section):
         default=None,
         description="Where the server computes; the model's `compute_regions` must allow it.",
     )
-    max_in_flight: Count = Field(
-        default=256, description="Most requests that wait for an answer of this server at once."
+    max_in_flight: Count | None = Field(
+        default=None,
+        description="Most requests that wait for an answer of this server at once. If absent it "
+        "is found out by what the server delivers and rejects.",
     )
     weight: Weight = Field(
         default=1.0, description="Share of the model's lines, relative to its other upstreams."
@@ -210,6 +221,11 @@ class UpstreamSettings(Section):
     connect_timeout: Seconds = Field(default=10.0, description="Longest wait for a connection.")
     request_timeout: Seconds = Field(
         default=600.0, description="Longest wait for a whole answer, from the first byte sent."
+    )
+    first_byte_timeout: Seconds | None = Field(
+        default=None,
+        description="Longest wait for an answer to begin. A server that does not stream begins "
+        "when it has the whole of it.",
     )
     max_answer_bytes: Size = Field(
         default=64 * MB, description="A larger answer is a failure of its line."
@@ -227,8 +243,27 @@ class UpstreamSettings(Section):
         description="Key of `client_certificate`, without a passphrase; in the same file if "
         "absent.",
     )
+    transport: Annotated[TransportKind, Kind(" or ".join(TransportKind))] = Field(
+        default=TransportKind.HTTPTOOLS,
+        description="What sends the requests: `httptools` is batchmill's own client; `aiohttp` "
+        "costs several times the CPU, goes through proxies, and needs "
+        '`pip install "batchmill[aiohttp]"`.',
+    )
+    proxy: ProxyUrl | None = Field(
+        default=None,
+        description="Proxy through which the server is reached; `aiohttp` alone knows them. "
+        "`HTTPS_PROXY` and other variables are not read.",
+    )
+    proxy_auth_env: Variable | None = Field(
+        default=None,
+        description="Environment variable that holds `user:password` for the proxy.",
+    )
+    proxy_auth: Login | None = Field(
+        default=None,
+        description="The same itself. Better name a variable in `proxy_auth_env`.",
+    )
 
-    @field_serializer("api_key")
+    @field_serializer("api_key", "proxy_auth")
     def _masked(self, key: SecretStr | None, info: SerializationInfo) -> str | None:
         return mask(key, info)
 
@@ -408,7 +443,7 @@ class LimitSettings(Section):
 class EngineSettings(Section):
     """``[engine]``: how batches are worked off."""
 
-    shard_lines: Count = Field(default=500, description="Most lines in a shard.")
+    shard_lines: Count = Field(default=1_000, description="Most lines in a shard.")
     shard_bytes: Size = Field(default=8 * MB, description="Most bytes in a shard.")
     sync_interval: Pause = Field(
         default=0.02, description="Results are made durable in groups, one so often."

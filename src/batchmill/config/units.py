@@ -27,6 +27,8 @@ DATABASE_URL = (
     "characters of a password escaped (@ is %40)"
 )
 
+LOGIN = "a user and a password with : between, in printable characters"
+
 _SIZES = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _SIZE = re.compile(r"([0-9]{1,18}) ?([KMGT]?B)?", re.IGNORECASE)
 _TIMES = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -147,6 +149,11 @@ def is_header_safe(key: str) -> bool:
     return bool(key) and key.isascii() and key.isprintable() and " " not in key
 
 
+def is_login(text: str) -> bool:
+    """Whether ``text`` is a user and a password with : between."""
+    return ":" in text[1:] and text.isprintable()
+
+
 def _number(value: object) -> object:
     # pydantic would read true as 1
     if isinstance(value, bool):
@@ -161,6 +168,21 @@ def _url(value: str) -> str:
     if not usable or extras or not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError("url")
     return urlunsplit(parts).rstrip("/")
+
+
+def _proxy(value: str) -> str:
+    parts = urlsplit(value)
+    usable = parts.scheme == "http" and parts.hostname and parts.port != 0
+    extras = parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment
+    if not usable or extras or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("proxy")
+    return value.rstrip("/")
+
+
+def _login(value: SecretStr) -> SecretStr:
+    if not is_login(value.get_secret_value()):
+        raise ValueError("login")
+    return value
 
 
 def _database(value: SecretStr) -> SecretStr:
@@ -309,6 +331,11 @@ Url = Annotated[
     AfterValidator(_url),
     Kind("an http or https URL such as http://10.0.0.5:8000/v1, without a key in it"),
 ]
+ProxyUrl = Annotated[
+    str,
+    AfterValidator(_proxy),
+    Kind("an http URL such as http://proxy.internal:3128, without a user, a password or a path"),
+]
 Timezone = Annotated[
     str,
     AfterValidator(_zone),
@@ -328,6 +355,11 @@ Secret = Annotated[
     SecretStr,
     AfterValidator(_header_safe),
     Kind("printable ASCII characters without blanks", _mask),
+]
+Login = Annotated[
+    SecretStr,
+    AfterValidator(_login),
+    Kind(LOGIN, _mask),
 ]
 Variable = Annotated[
     str,

@@ -56,7 +56,19 @@ from batchmill.ports.store import (
     UnfinishedCap,
     UploadStore,
 )
-from batchmill.ports.transport import FaultKind, Identity, Reply, Target, Transport, TransportFault
+from batchmill.ports.transport import (
+    AskingTransport,
+    CoroutineTransport,
+    Exchange,
+    FaultKind,
+    Identity,
+    Outcome,
+    Proxy,
+    Reply,
+    Target,
+    Transport,
+    TransportFault,
+)
 from batchmill.ports.usage import (
     Busy,
     Dimension,
@@ -129,6 +141,7 @@ class Store(Protocol):
 
 __all__ = [
     "AccountStore",
+    "AskingTransport",
     "AuditStore",
     "Backlog",
     "BatchQuery",
@@ -142,9 +155,11 @@ __all__ = [
     "CapStore",
     "Clock",
     "Cluster",
+    "CoroutineTransport",
     "CursorUnknown",
     "Dimension",
     "Due",
+    "Exchange",
     "FaultKind",
     "FileQuery",
     "FileRole",
@@ -162,6 +177,7 @@ __all__ = [
     "LedgerStore",
     "Milestone",
     "Orders",
+    "Outcome",
     "Page",
     "Place",
     "PostFault",
@@ -169,6 +185,7 @@ __all__ = [
     "Postman",
     "PriceStore",
     "Progress",
+    "Proxy",
     "Quota",
     "QuotaReached",
     "RateStore",

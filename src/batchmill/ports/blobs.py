@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,13 @@ class Blobs(Protocol):
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Bytes ``[start, end)`` in chunks of about 1 MiB; raises BlobMissing."""
+        ...
+
+    async def open(self, key: str) -> BinaryIO | None:
+        """The blob as an open file, None where it is no file of this machine.
+
+        It is the caller's to close. Raises BlobMissing.
+        """
         ...
 
     async def delete(self, key: str) -> None:

@@ -14,7 +14,7 @@ from batchmill.ports import Reply
 
 
 class TestModel:
-    """Answers every request with the same sentence; implements ``ports.Transport``."""
+    """Answers every request with the same sentence; implements ``ports.CoroutineTransport``."""
 
     __test__ = False
 

@@ -8,14 +8,15 @@ once more on a new one: callers never see that.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from batchmill.domain.errors import ConfigError
-from batchmill.ports import FaultKind, Reply, Target, TransportFault
+from batchmill.ports import AskingTransport, Outcome, Reply, Target
 from batchmill.upstream.http_address import RequestHeads, parse_url
+from batchmill.upstream.http_exchange import HttpExchange
 from batchmill.upstream.http_pool import Pool, PoolSettings
 from batchmill.upstream.http_tls import make_context
 
@@ -23,7 +24,7 @@ IDLE_TIMEOUT = 30.0
 
 
 class HttpTransport:
-    """Sends requests to one target; implements ``ports.Transport``."""
+    """Sends requests to one target; implements ``ports.Transport`` and ``CoroutineTransport``."""
 
     __slots__ = ("_heads", "_pool", "_request_timeout")
 
@@ -46,53 +47,72 @@ class HttpTransport:
         settings = PoolSettings(
             max_answer_bytes=target.max_answer_bytes,
             connect_timeout=target.connect_timeout,
+            first_byte_timeout=target.first_byte_timeout,
             idle_timeout=idle_timeout,
             tls=make_context(target) if address.tls else None,
             wall_clock=wall_clock,
         )
         self._pool = Pool(address, settings)
 
-    def send(
-        self, path: str, body: bytes, idempotency_key: str, timeout: float | None = None
-    ) -> Coroutine[Any, Any, Reply]:
-        """POST ``body``; see ``ports.Transport.send``. Hands on what there is to await.
+    def post(
+        self,
+        path: str,
+        body: bytes,
+        idempotency_key: str,
+        timeout: float | None,
+        on_end: Callable[[Outcome], None],
+    ) -> HttpExchange:
+        """See ``ports.Transport.post``.
 
-        Raises ValueError, at once, where ``path`` or ``idempotency_key`` cannot stand in a
-        request head.
+        Raises ValueError where ``path`` or ``idempotency_key`` cannot stand in a request head.
         """
         if not (idempotency_key.isascii() and idempotency_key.isprintable()):
             raise ValueError("An idempotency key is printable ASCII.")
         head = f"{self._heads.post(path)}{idempotency_key}\r\nContent-Length: {len(body)}\r\n\r\n"
-        return self._exchange(head.encode("ascii"), body, timeout)
+        return self._begin(head.encode("ascii"), body, timeout, on_end)
+
+    async def send(
+        self, path: str, body: bytes, idempotency_key: str, timeout: float | None = None
+    ) -> Reply:
+        """POST ``body``; see ``ports.CoroutineTransport.send``. Raises ValueError as ``post``."""
+        return await _ended(partial(self.post, path, body, idempotency_key, timeout))
 
     async def get(self, path: str, timeout: float | None = None) -> Reply:
         """GET ``path`` under the target's base; raises TransportFault and ValueError."""
-        return await self._exchange(self._heads.get(path), b"", timeout)
+        return await _ended(partial(self._begin, self._heads.get(path), b"", timeout))
 
     async def close(self) -> None:
         """Abort what is in flight (its callers get RESET) and close every connection."""
         await self._pool.close()
 
-    async def _exchange(self, head: bytes, body: bytes, timeout: float | None) -> Reply:
+    def _begin(
+        self, head: bytes, body: bytes, timeout: float | None, on_end: Callable[[Outcome], None]
+    ) -> HttpExchange:
         allowed = self._request_timeout
         if timeout is not None and timeout < allowed:
             allowed = timeout
-        if allowed <= 0:
-            raise TransportFault(FaultKind.TIMEOUT, "no time was left to send it")
-        deadline = asyncio.get_running_loop().time() + allowed
-        connection = self._pool.take()
-        while True:
-            if connection is None:
-                connection = await self._pool.open(deadline)
-            waiter = connection.begin(head, body, deadline)
-            try:
-                reply = await waiter
-            finally:
-                connection.abandon(waiter)
-            if reply is not None:
-                return reply
-            # A kept connection had been closed. Others may have been too: take none of them.
-            connection = None
+        exchange = HttpExchange(self._pool, head, body, on_end)
+        exchange.begin(allowed)
+        return exchange
+
+
+async def _ended(begin: Callable[[Callable[[Outcome], None]], HttpExchange]) -> Reply:
+    """The reply of what ``begin`` begins; raises what else it ends with."""
+    ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def settle(outcome: Outcome) -> None:
+        # Whoever waits may have been cancelled in the same turn.
+        if not ended.done():
+            ended.set_result(outcome)
+
+    exchange = begin(settle)
+    try:
+        outcome = await ended
+    finally:
+        exchange.cancel()
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 class _Model(msgspec.Struct):
@@ -103,13 +123,15 @@ class _ModelList(msgspec.Struct):
     data: list[_Model]
 
 
-async def fetch_models(target: Target) -> list[str]:
-    """The ids in the target's ``/models``, in its order.
+async def fetch_models(
+    target: Target, connect: Callable[[Target], AskingTransport] = HttpTransport
+) -> list[str]:
+    """The ids in the target's ``/models``, in its order; ``connect`` is what reaches it.
 
     Raises TransportFault where no answer comes, and ConfigError where the
     answer is no model list.
     """
-    transport = HttpTransport(target)
+    transport = connect(target)
     try:
         reply = await transport.get("/models")
     finally:

@@ -76,13 +76,9 @@ class RequestHeads:
 
     def __init__(self, address: Address, api_key: str | None) -> None:
         """Raises ConfigError where the key cannot stand in a header."""
-        if api_key is not None and not is_plain(api_key):
-            raise ConfigError(
-                f"The API key for {address.authority} holds spaces, line breaks or characters "
-                "beyond ASCII: check how it was copied."
-            )
+        fields = shared_fields(address, api_key)
         self._address = address
-        self._fields = _shared_fields(address, api_key)
+        self._fields = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self._posts: dict[str, str] = {}
 
     def post(self, path: str) -> str:
@@ -99,12 +95,23 @@ class RequestHeads:
         return f"{self._opening('GET', path)}\r\n".encode("ascii")
 
     def _opening(self, method: str, path: str) -> str:
-        if not path.startswith("/") or not is_plain(path):
-            raise ValueError("A request path begins with / and is printable ASCII without spaces.")
-        return f"{method} {self._address.base}{path} HTTP/1.1\r\n{self._fields}"
+        return f"{method} {whole_path(self._address, path)} HTTP/1.1\r\n{self._fields}"
 
 
-def _shared_fields(address: Address, api_key: str | None) -> str:
+def whole_path(address: Address, path: str) -> str:
+    """``path`` under the address's base; raises ValueError where it cannot stand in a request."""
+    if not path.startswith("/") or not is_plain(path):
+        raise ValueError("A request path begins with / and is printable ASCII without spaces.")
+    return f"{address.base}{path}"
+
+
+def shared_fields(address: Address, api_key: str | None) -> dict[str, str]:
+    """The header fields of every request; raises ConfigError where the key cannot stand in one."""
+    if api_key is not None and not is_plain(api_key):
+        raise ConfigError(
+            f"The API key for {address.authority} holds spaces, line breaks or characters "
+            "beyond ASCII: check how it was copied."
+        )
     fields = {
         "Host": address.authority,
         "User-Agent": USER_AGENT,
@@ -113,4 +120,4 @@ def _shared_fields(address: Address, api_key: str | None) -> str:
     }
     if api_key is not None:
         fields["Authorization"] = f"Bearer {api_key}"
-    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return fields

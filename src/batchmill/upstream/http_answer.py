@@ -108,19 +108,25 @@ class AnswerReader:
             self.is_reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the few fields that matter."""
+        """Keep the few fields that matter; those behind the body mean nothing for it."""
         name = name.lower()
-        if name in _KEPT:
-            self._fields[name] = value
+        if name in _KEPT and not self._has_head:
+            fields = self._fields
+            fields[name] = b"%b, %b" % (fields[name], value) if name in fields else value
 
     def on_headers_complete(self) -> None:
         """The head is whole: an answer that announces too much ends here."""
         fields = self._fields
         length = fields.get(_LENGTH)
+        coding = fields.get(_CODING)
         self._has_head = True
-        self._is_until_close = length is None and _CODING not in fields
+        self._is_until_close = length is None and coding is None
         if length is not None and int(length) > self._cap:
             self._refuse_size()
+        if coding is not None and coding.strip().lower() != b"chunked":
+            self.fault = TransportFault(
+                FaultKind.GARBLED, "the answer's transfer coding is unknown"
+            )
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
@@ -134,7 +140,7 @@ class AnswerReader:
         """A message is whole: the answer, or an interim one such as 100 Continue."""
         if self.reply is not None or self.fault is not None:
             return
-        if self._parser.get_status_code() < 200:
+        if 100 <= self._parser.get_status_code() < 200:
             self._start_message()
         else:
             self._conclude(is_reusable=self._parser.should_keep_alive())
@@ -147,6 +153,10 @@ class AnswerReader:
         self._is_until_close = False
 
     def _conclude(self, *, is_reusable: bool) -> None:
+        status = self._parser.get_status_code()
+        if status < 100:
+            self.fault = TransportFault(FaultKind.GARBLED, "the answer's status is none")
+            return
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         fields = self._fields
@@ -162,7 +172,7 @@ class AnswerReader:
             )
             return
         self.is_reusable = is_reusable
-        self.reply = Reply(self._parser.get_status_code(), body, self._read_wait())
+        self.reply = Reply(status, body, self._read_wait())
 
     def _read_wait(self) -> float | None:
         fields = self._fields

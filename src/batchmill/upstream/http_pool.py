@@ -22,6 +22,7 @@ class PoolSettings:
 
     max_answer_bytes: int
     connect_timeout: float
+    first_byte_timeout: float | None
     idle_timeout: float
     tls: ssl.SSLContext | None
     wall_clock: Callable[[], float] = time.time
@@ -37,9 +38,18 @@ class Pool:
         self._all: set[Connection] = set()
         # In the order in which they went idle, each with the loop's time of that.
         self._idle: dict[Connection, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._dialing: set[asyncio.Timeout] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
+
+    def now(self) -> float:
+        """The loop's time, in which deadlines are told."""
+        # Kept, since to ask for the running loop costs a call of the system.
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        return loop.time()
 
     def take(self) -> Connection | None:
         """The connection that went idle last, or None."""
@@ -73,7 +83,9 @@ class Pool:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for limit in tuple(self._dialing):
-            limit.reschedule(loop.time())
+            # One that has just run out ends by itself, and may not be moved any more.
+            if not limit.expired():
+                limit.reschedule(loop.time())
         for connection in tuple(self._all):
             connection.fail(_closed())
         if self._all:
@@ -96,8 +108,13 @@ class Pool:
         return connection
 
     def _make_connection(self) -> Connection:
-        answer = AnswerReader(self._settings.max_answer_bytes, self._settings.wall_clock)
-        return Connection(answer, on_free=self._keep, on_lost=self._forget)
+        settings = self._settings
+        return Connection(
+            AnswerReader(settings.max_answer_bytes, settings.wall_clock),
+            first_byte_timeout=settings.first_byte_timeout,
+            on_free=self._keep,
+            on_lost=self._forget,
+        )
 
     def _admit(self, connection: Connection) -> Connection:
         if connection.is_closing:

@@ -38,7 +38,7 @@ def find_weights() -> Path | None:
 
 
 class SmolLm2:
-    """Serves the model through llama.cpp's own HTTP server; implements ``ports.Transport``."""
+    """The model on llama.cpp's own HTTP server; implements ``ports.CoroutineTransport``."""
 
     def __init__(self, weights: Path) -> None:
         self._weights = weights
@@ -49,7 +49,7 @@ class SmolLm2:
     async def send(
         self, path: str, body: bytes, idempotency_key: str, timeout: float | None = None
     ) -> Reply:
-        """As ``ports.Transport.send``; the first call loads the model."""
+        """As ``ports.CoroutineTransport.send``; the first call loads the model."""
         transport = self._transport or await self._load()
         return await transport.send(path, body, idempotency_key, timeout)
 

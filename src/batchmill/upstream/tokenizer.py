@@ -15,9 +15,9 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from batchmill.domain import envelope as env
-from batchmill.ports import Reply, Target, TransportFault
+from batchmill.ports import CoroutineTransport, Reply, Target, TransportFault
 from batchmill.telemetry import Fact, get_logger
-from batchmill.upstream.http import HttpTransport
+from batchmill.upstream.transports import open_asking
 
 PATH: Final = "/tokenize"
 PATIENCE: Final = 10.0
@@ -83,7 +83,7 @@ class Tokenizer:
         Raises ConfigError for a URL or a key that no request can be sent with.
         """
         root = replace(seat.target, url=seat.target.url.removesuffix("/v1"))
-        transport = HttpTransport(root)
+        transport = open_asking(root)
         try:
             async with asyncio.timeout(self._patience):
                 return await self._count(transport, root, seat.model or model, bodies)
@@ -94,7 +94,7 @@ class Tokenizer:
             await transport.close()
 
     async def _count(
-        self, transport: HttpTransport, root: Target, model: str, bodies: Sequence[bytes]
+        self, transport: CoroutineTransport, root: Target, model: str, bodies: Sequence[bytes]
     ) -> Sequence[int] | None:
         dialect = await self._dialect(transport, root, model)
         if dialect is Dialect.NONE:
@@ -112,7 +112,7 @@ class Tokenizer:
             for task in tasks:
                 task.cancel()
 
-    async def _dialect(self, transport: HttpTransport, root: Target, model: str) -> Dialect:
+    async def _dialect(self, transport: CoroutineTransport, root: Target, model: str) -> Dialect:
         known = self._known.get(root.url)
         if known is not None and self._now() < known[1]:
             return known[0]
@@ -130,7 +130,7 @@ def _reason(fault: Exception) -> str:
     return "timeout" if isinstance(fault, TimeoutError) else "unusable"
 
 
-async def _send(transport: HttpTransport, body: bytes) -> Reply:
+async def _send(transport: CoroutineTransport, body: bytes) -> Reply:
     return await transport.send(PATH, body, "tokenize")
 
 

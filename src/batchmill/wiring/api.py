@@ -40,7 +40,7 @@ from batchmill.wiring.console import add_console, shared_secret
 from batchmill.wiring.parts import Parts
 from batchmill.wiring.ringing import Ringer
 from batchmill.wiring.sight import Sight, sight_of
-from batchmill.wiring.upstream_signs import backings_of
+from batchmill.wiring.upstream_signs import backings_of, concurrency_in
 from batchmill.wiring.upstreams import UpstreamCounter
 
 
@@ -135,7 +135,14 @@ def _services(settings: Settings, parts: Parts, wake: Callable[[], None], sight:
     return Services(
         files=files,
         uploads=Uploads(store=store, blobs=blobs, clock=clock, limits=limits),
-        batches=Batches(store=store, clock=clock, rules=rules, wake=wake, progress=progress),
+        batches=Batches(
+            store=store,
+            clock=clock,
+            rules=rules,
+            wake=wake,
+            progress=progress,
+            concurrency=lambda model: concurrency_in(sight.figures(), model),
+        ),
         results=Results(store=store, blobs=blobs, journal=journal, limits=limits),
         lines=Lines(store=store, blobs=blobs, journal=journal, clock=clock),
         error_groups=ErrorGroups(store=store, blobs=blobs, journal=journal, clock=clock),

@@ -21,6 +21,7 @@ from batchmill.cluster.ray_fleet import RayFleet
 from batchmill.cluster.ray_session import Session
 from batchmill.cluster.remote import RemoteCluster
 from batchmill.config import LogFormat, Settings, restore_with_secrets
+from batchmill.domain.pacing import BEGIN
 from batchmill.domain.price_table import restore_table
 from batchmill.engine.engine import Beat, Engine, keep_beating
 from batchmill.engine.granted import GrantedWorker
@@ -29,7 +30,7 @@ from batchmill.engine.remote_purse import ReadTreasury, RemotePurses
 from batchmill.ports import Clock, LeasedWorker, Sign, SignStore
 from batchmill.telemetry import configure_logging, engine_metrics
 from batchmill.wiring.engine import make_engine, observe_storage, open_station
-from batchmill.wiring.lanes import lane_name, own_slots, shared_caps
+from batchmill.wiring.lanes import lane_name, own_slots, shared_caps, tuned_outlets
 from batchmill.wiring.parts import Parts, open_parts
 from batchmill.wiring.signs import tell_worker
 
@@ -138,6 +139,7 @@ def make_office(settings: Settings, parts: Parts, fleet: Fleet, epoch: int) -> O
         SignedRegister(store.signs, clock),
         epoch=epoch,
         caps=caps,
+        even=tuned_outlets(settings),
         broke=treasury.broke,
         clock=clock,
         monotonic=seconds,
@@ -145,7 +147,8 @@ def make_office(settings: Settings, parts: Parts, fleet: Fleet, epoch: int) -> O
     )
     cluster = RemoteCluster(
         muster,
-        caps=caps,
+        # What is handed out ahead goes by the window that is begun with, not by its top.
+        caps=shared_caps(settings, unset=BEGIN),
         own=own_slots(settings),
         lane_of=partial(lane_name, frozenset(model.name for model in settings.models)),
         clock=clock,

@@ -1,37 +1,40 @@
 """The lanes of the served models, made from settings; and what of them a cluster shares."""
 
+import math
 import random
 from collections.abc import Container, Mapping
 
 from batchmill.config import ModelSettings, Settings, UpstreamSettings
 from batchmill.domain.catalog import ANY_MODEL, TEST_MODEL
 from batchmill.domain.limits import Profile
+from batchmill.domain.lines import STREAM_KEYS
+from batchmill.domain.pacing import TOP
 from batchmill.domain.retry import RetryPolicy
 from batchmill.domain.sharing import Outlet, outlets
 from batchmill.engine.lane import Lane
 from batchmill.engine.upstream import Upstream
 from batchmill.ports import Clock, Transport
 from batchmill.telemetry import EngineMetrics
+from batchmill.upstream.awaited import AwaitedTransport
 from batchmill.upstream.builtin import TestModel
-from batchmill.upstream.http import HttpTransport
 from batchmill.upstream.smollm2 import SLOTS, SmolLm2, find_weights
-from batchmill.wiring.upstreams import check_certificates, make_target
+from batchmill.upstream.transports import open_transport
+from batchmill.wiring.upstreams import check_upstreams, make_target
 
 _TEST_SLOTS = 64
-_STREAM_KEYS = frozenset({"stream", "stream_options"})
 
 
 class Lanes:
     """The lanes of the served models, each made when the first line asks for it.
 
-    Raises ConfigError for an upstream's certificate that cannot be used.
+    Raises ConfigError for an upstream's certificate or transport that cannot be used.
     """
 
     def __init__(self, settings: Settings, clock: Clock, metrics: EngineMetrics) -> None:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        check_certificates(settings.models)
+        check_upstreams(settings.models)
         self._models = {model.name: model for model in settings.models}
         self._lanes: dict[str, Lane] = {}
 
@@ -70,10 +73,10 @@ class Lanes:
         )
 
     def _upstreams(self, name: str) -> list[Upstream]:
-        drop = _STREAM_KEYS if self._settings.profile is Profile.QWEN else frozenset()
+        drop = STREAM_KEYS if self._settings.profile is Profile.QWEN else frozenset()
         here = self._settings.data.region or ""
         if name == TEST_MODEL:
-            return [_within("test", TestModel(), _TEST_SLOTS, here)]
+            return [_within("test", AwaitedTransport(TestModel()), _TEST_SLOTS, here)]
         model = self._models.get(name)
         if model is None:
             return []
@@ -88,18 +91,19 @@ def _builtin(model: ModelSettings) -> Transport:
     weights = find_weights()
     if weights is None:
         raise RuntimeError(f"the files of the built-in model {model.name} are gone")
-    return SmolLm2(weights)
+    return AwaitedTransport(SmolLm2(weights))
 
 
 def _upstream(settings: UpstreamSettings, drop: frozenset[str]) -> Upstream:
     return Upstream(
         settings.url,
-        HttpTransport(make_target(settings)),
+        open_transport(make_target(settings)),
         max_in_flight=settings.max_in_flight,
         weight=settings.weight,
         model=settings.model,
         drop=drop,
         region=settings.region or "",
+        patience=min(settings.request_timeout, settings.first_byte_timeout or math.inf),
     )
 
 
@@ -115,14 +119,26 @@ def lane_name(listed: Container[str], model: str) -> str:
     return model if model in listed or model == TEST_MODEL else ANY_MODEL
 
 
-def shared_caps(settings: Settings) -> Mapping[Outlet, int]:
-    """The slots of each upstream that all workers share, as their lanes name them."""
-    caps: dict[Outlet, int] = {}
+def shared_caps(settings: Settings, unset: int = TOP) -> Mapping[Outlet, int]:
+    """The slots of each upstream that all workers share, as their lanes name them.
+
+    ``unset`` is how many those have whose answers tell how many they can use.
+    """
+    return {outlet: one.max_in_flight or unset for outlet, one in _shared(settings).items()}
+
+
+def tuned_outlets(settings: Settings) -> frozenset[Outlet]:
+    """Those whose answers tell how many they can use."""
+    shared = _shared(settings)
+    return frozenset(outlet for outlet, one in shared.items() if one.max_in_flight is None)
+
+
+def _shared(settings: Settings) -> Mapping[Outlet, UpstreamSettings]:
+    found: dict[Outlet, UpstreamSettings] = {}
     for model in settings.models:
         upstreams = model.allowed_upstreams() if model.builtin is None else ()
-        places = outlets(model.name, [one.url for one in upstreams])
-        caps |= zip(places, (one.max_in_flight for one in upstreams), strict=True)
-    return caps
+        found |= zip(outlets(model.name, [one.url for one in upstreams]), upstreams, strict=True)
+    return found
 
 
 def own_slots(settings: Settings) -> Mapping[str, int]:

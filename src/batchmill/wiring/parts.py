@@ -113,13 +113,13 @@ def database_of(settings: Settings) -> str | Path:
 
 
 async def prepare_parts(settings: Settings) -> None:
-    """Make the database, or bring it up to date, try the bucket, and read the certificates.
+    """Make the database, or bring it up to date, try the bucket, and check the upstreams.
 
     Raises ConfigError, StorageFull and StorageAway.
     """
-    from batchmill.wiring.upstreams import check_certificates
+    from batchmill.wiring.upstreams import check_upstreams
 
-    check_certificates(settings.models)
+    check_upstreams(settings.models)
     store = await open_store(database_of(settings))
     await store.close()
     await check_bytes(settings)

@@ -4,6 +4,7 @@ The engine names an upstream by its URL, or a model that runs within it by that
 model's name: ``backings_of`` gives the board the same names.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -12,8 +13,10 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from batchmill.config import ModelSettings, Settings, UpstreamSettings
-from batchmill.domain.catalog import TEST_MODEL
+from batchmill.domain.catalog import ANY_MODEL, TEST_MODEL
+from batchmill.domain.pacing import Bound
 from batchmill.service.model_board import Backing, Seat, UpstreamFigures
+from batchmill.service.outlook import Concurrency
 from batchmill.telemetry import read_snapshot
 from batchmill.wiring.signs import Changing, is_alive
 
@@ -24,7 +27,11 @@ _UP: Final = "batchmill_upstream_up"
 _FAULTS: Final = "batchmill_upstream_faults_total"
 _IN_FLIGHT: Final = "batchmill_in_flight"
 _LIMIT: Final = "batchmill_in_flight_limit"
-_READ: Final = tuple(f"{name}{{".encode() for name in (_UP, _FAULTS, _IN_FLIGHT, _LIMIT))
+_BOUND: Final = "batchmill_in_flight_bound"
+_READ: Final = tuple(f"{name}{{".encode() for name in (_UP, _FAULTS, _IN_FLIGHT, _LIMIT, _BOUND))
+
+# Of several upstreams what is said of them together: one with room is what matters most.
+_BOUNDS: Final = (Bound.SOURCE, Bound.TRIAL, Bound.UPSTREAM, Bound.WINDOW, Bound.DOWN)
 
 Named = tuple[str, str]
 """A model and an upstream."""
@@ -51,8 +58,9 @@ def figures_in(text: bytes) -> Mapping[Named, UpstreamFigures]:
         for sample in family.samples:
             named = (sample.labels["model"], sample.labels["upstream"])
             found = values.setdefault(named, {_FAULTS: 0})
-            # faults have a reason each: they add up
-            found[sample.name] = found.get(sample.name, 0) + int(sample.value)
+            name = sample.labels["bound"] if sample.name == _BOUND else sample.name
+            # faults have a reason each, and workers each their own figures: they add up
+            found[name] = found.get(name, 0) + int(sample.value)
     return {named: _figures(found) for named, found in values.items()}
 
 
@@ -62,7 +70,30 @@ def _figures(found: Mapping[str, int]) -> UpstreamFigures:
         in_flight=found.get(_IN_FLIGHT),
         limit=found.get(_LIMIT),
         faults=found.get(_FAULTS),
+        bound=_bound(found),
     )
+
+
+def _bound(found: Mapping[str, int]) -> Bound | None:
+    """The one that most workers tell of."""
+    counts = Counter({bound: found.get(bound, 0) for bound in _BOUNDS})
+    [(bound, count)] = counts.most_common(1)
+    return bound if count else None
+
+
+def concurrency_in(
+    figures: Mapping[Named, UpstreamFigures] | None, model: str
+) -> Concurrency | None:
+    """What the upstreams of a model do together; None where nothing is known of them."""
+    told = figures or {}
+    lane = model if any(model == named for named, _ in told) else ANY_MODEL
+    mine = [one for (named, _), one in told.items() if named == lane]
+    bounds = {one.bound for one in mine}
+    bound = next((bound for bound in _BOUNDS if bound in bounds), None)
+    if bound is None:
+        return None
+    in_flight = sum(one.in_flight or 0 for one in mine)
+    return Concurrency(in_flight, sum(one.limit or 0 for one in mine), bound)
 
 
 def backings_of(settings: Settings) -> Mapping[str, Backing]:

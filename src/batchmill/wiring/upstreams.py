@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from batchmill.config import ModelSettings, UpstreamSettings
+from batchmill.config import ModelSettings, TransportKind, UpstreamSettings
 from batchmill.domain.catalog import ANY_MODEL
-from batchmill.ports import Identity, Target
+from batchmill.ports import Identity, Proxy, Target
 from batchmill.upstream.http_tls import make_context
 from batchmill.upstream.tokenizer import Seat, Tokenizer
+from batchmill.upstream.transports import check_installed
 
 # Whoever asks for an estimate waits for this: one that is down may have a twin that is not.
 _ASKED: Final = 2
@@ -21,18 +22,29 @@ def make_target(settings: UpstreamSettings) -> Target:
         api_key=key.get_secret_value() if key is not None else None,
         connect_timeout=settings.connect_timeout,
         request_timeout=settings.request_timeout,
+        first_byte_timeout=settings.first_byte_timeout,
         max_answer_bytes=settings.max_answer_bytes,
         ca=settings.ca,
         identity=_identity(settings),
+        with_aiohttp=settings.transport is TransportKind.AIOHTTP,
+        proxy=_proxy(settings),
     )
 
 
-def check_certificates(models: Iterable[ModelSettings]) -> None:
-    """Read the files of every upstream's TLS; raises ConfigError for one that will not do."""
+def check_upstreams(models: Iterable[ModelSettings]) -> None:
+    """Read the files of every upstream's TLS, and look for its transport; raises ConfigError."""
     for model in models:
         for one in model.upstreams:
+            check_installed(make_target(one))
             if one.ca is not None or one.client_certificate is not None:
                 make_context(make_target(one))
+
+
+def _proxy(settings: UpstreamSettings) -> Proxy | None:
+    login = settings.proxy_auth
+    if settings.proxy is None:
+        return None
+    return Proxy(settings.proxy, login.get_secret_value() if login is not None else None)
 
 
 def _identity(settings: UpstreamSettings) -> Identity | None:
