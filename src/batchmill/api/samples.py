@@ -16,13 +16,14 @@ from batchmill.domain.estimate import (
     Price,
 )
 from batchmill.domain.file import File, Purpose, Upload, UploadPart, UploadStatus
+from batchmill.domain.pacing import Bound
 from batchmill.domain.usage import Usage
 from batchmill.domain.webhook import EVENT_TYPES, Delivery, WebhookEndpoint
 from batchmill.ports import Page
 from batchmill.service.batches import BatchState
 from batchmill.service.keys import NewKey
 from batchmill.service.models import Model
-from batchmill.service.outlook import UNKNOWN, Outlook
+from batchmill.service.outlook import UNKNOWN, Concurrency, Outlook
 from batchmill.service.uploads import UploadState
 from batchmill.service.webhooks import TestOutcome
 
@@ -82,7 +83,13 @@ _RUNNING: Final = BatchState(
         counts=Counts(1000, 420, 2),
         usage=Usage(21_000, 84_000),
     ),
-    Outlook(lines_per_second=12.5, eta_seconds=46.2, queue_position=None, deadline_risk=False),
+    Outlook(
+        lines_per_second=12.5,
+        eta_seconds=46.2,
+        queue_position=None,
+        deadline_risk=False,
+        concurrency=Concurrency(in_flight=512, limit=512, bound=Bound.WINDOW),
+    ),
 )
 _REJECTED: Final = BatchState(
     _batch(

@@ -9,7 +9,7 @@ leases, before another one gives the same slots away.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from contextlib import suppress
 
 from batchmill.cluster.link import Fleet, Gone, Letter, Link, Register, Unreachable, Word
@@ -46,9 +46,10 @@ _TRY_SECONDS = 0.3
 class Muster:
     """The workers of a fleet, for the dispatcher of one epoch.
 
-    ``monotonic`` is a clock that never goes back, in seconds; ``broke`` names
-    the batches of which nothing more may be sent. ``on_lost`` is told of a
-    worker whose runs belong to nobody now.
+    ``caps`` and ``even`` are those of ``Grants``. ``monotonic`` is a clock that
+    never goes back, in seconds; ``broke`` names the batches of which nothing
+    more may be sent. ``on_lost`` is told of a worker whose runs belong to
+    nobody now.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Muster:
         *,
         epoch: int,
         caps: Mapping[Outlet, int],
+        even: Container[Outlet] = (),
         broke: Callable[[], frozenset[str]],
         clock: Clock,
         monotonic: Callable[[], float],
@@ -81,6 +83,7 @@ class Muster:
             patience=_PATIENCE_SHARE * fence_after,
             strangers=fence_after,
             now=monotonic(),
+            even=even,
         )
         self._registered: frozenset[str] = frozenset()
         # Processes that may still hold a lease, although nobody speaks to them any more.

@@ -9,7 +9,7 @@ never lengthens none.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -146,7 +146,9 @@ class _Holder:
 class Grants:
     """Who holds how many slots of each outlet, and what everyone is granted next.
 
-    ``caps`` hold over all processes together. A lease lasts ``lease`` seconds;
+    ``caps`` hold over all processes together. Those of ``even`` outlets are split evenly among the
+    processes that have lines, however many: whose window tunes itself must know how much it may
+    come to, and that must not change with every line. A lease lasts ``lease`` seconds;
     ``patience`` seconds after it has run out its holder has nothing in flight
     any more, clocks that go at different speeds included. Until ``all_known``
     is called nobody is given more than it holds, for ``strangers`` seconds: so
@@ -163,8 +165,10 @@ class Grants:
         patience: float,
         strangers: float,
         now: float,
+        even: Container[Outlet] = (),
     ) -> None:
         self._caps = dict(caps)
+        self._even = even
         self._by_model: dict[str, list[Outlet]] = {}
         for outlet in self._caps:
             self._by_model.setdefault(outlet.model, []).append(outlet)
@@ -276,6 +280,10 @@ class Grants:
         total = sum(self._caps[outlet] for outlet in mine)
         for outlet in mine:
             cap = self._caps[outlet]
+            if outlet in self._even:
+                asked = {name: cap if count else 0 for name, count in lines.items()}
+                yield outlet, fill(cap, asked)
+                continue
             need = {name: math.ceil(count * cap / total) for name, count in lines.items()}
             shares = fill(cap, need)
             spare = {name: count - shares[name] for name, count in lines.items()}

@@ -12,6 +12,7 @@ from typing import Final
 from batchmill.domain.catalog import ENDPOINTS, Catalog
 from batchmill.domain.estimate import Pace
 from batchmill.domain.limits import DAY
+from batchmill.domain.pacing import Bound
 from batchmill.domain.pricing import PriceTable
 from batchmill.domain.regions import ANYWHERE
 from batchmill.ports import BatchStore, Clock
@@ -32,14 +33,16 @@ _WINDOW: Final = DAY
 class UpstreamFigures:
     """What the engine says of an upstream: None is what it has not said.
 
-    ``limit`` is how many requests it may hold now; ``faults`` are requests
-    without an acceptable answer since the engine started.
+    ``limit`` is how many requests it may hold now, and ``bound`` why no more are
+    in flight; ``faults`` are requests without an acceptable answer since the
+    engine started.
     """
 
     is_up: bool | None = None
     in_flight: int | None = None
     limit: int | None = None
     faults: int | None = None
+    bound: Bound | None = None
 
 
 UNTOLD = UpstreamFigures()
@@ -84,6 +87,7 @@ class UpstreamState:
     in_flight: int | None = None
     limit: int | None = None
     faults: int | None = None
+    bound: Bound | None = None
     region: str | None = None
     is_allowed: bool = True
 
@@ -200,6 +204,7 @@ def _upstream(seat: Seat, figures: UpstreamFigures) -> UpstreamState:
         in_flight=figures.in_flight,
         limit=figures.limit,
         faults=figures.faults,
+        bound=figures.bound,
         region=seat.region,
         is_allowed=seat.is_allowed,
     )

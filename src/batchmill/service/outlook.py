@@ -3,7 +3,20 @@
 from dataclasses import dataclass
 
 from batchmill.domain.batch import Batch, Status
+from batchmill.domain.pacing import Bound
 from batchmill.ports import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """Requests that a model's upstreams work on now, the most that they may, and why no more do.
+
+    They are those of all batches that ask for the model.
+    """
+
+    in_flight: int
+    limit: int
+    bound: Bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +24,8 @@ class Outlook:
     """Every figure is None where it cannot be told. ``eta_seconds`` counts from now.
 
     ``deadline_risk`` says whether the batch, at this rate, ends after its deadline;
-    ``waits_for`` is a sentence on the allowance that it waits for.
+    ``waits_for`` is a sentence on the allowance that it waits for. ``concurrency``
+    is told of a batch in progress that asks for one model.
     """
 
     lines_per_second: float | None = None
@@ -19,13 +33,19 @@ class Outlook:
     queue_position: int | None = None
     deadline_risk: bool | None = None
     waits_for: str | None = None
+    concurrency: Concurrency | None = None
 
 
 UNKNOWN = Outlook()
 
 
-def foresee(batch: Batch, progress: Progress | None, now: float) -> Outlook:
-    """The outlook of ``batch`` at ``now``; a batch at its end has none."""
+def foresee(
+    batch: Batch, progress: Progress | None, now: float, concurrency: Concurrency | None = None
+) -> Outlook:
+    """The outlook of ``batch`` at ``now``; a batch at its end has none.
+
+    ``concurrency`` is that of its model.
+    """
     if batch.status.is_terminal or progress is None:
         return UNKNOWN
     eta = _eta(batch, progress.lines_per_second)
@@ -35,6 +55,7 @@ def foresee(batch: Batch, progress: Progress | None, now: float) -> Outlook:
         queue_position=progress.queue_position,
         waits_for=progress.waits_for,
         deadline_risk=None if eta is None else now + eta > batch.expires_at,
+        concurrency=concurrency if batch.status is Status.IN_PROGRESS else None,
     )
 
 

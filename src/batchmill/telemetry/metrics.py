@@ -58,6 +58,9 @@ class LaneMetrics:
     answer_seconds: DurationHistogram  # model
     in_flight: Gauge  # model, upstream
     in_flight_limit: Gauge  # model, upstream
+    in_flight_bound: Gauge  # model, upstream, bound: 1 for one of them
+    in_flight_cuts: Counter  # model, upstream
+    in_flight_trials: Counter  # model, upstream, outcome: kept or undone
     upstream_up: Gauge  # model, upstream: 1 or 0
     upstream_faults: Counter  # model, upstream, reason
 
@@ -207,6 +210,17 @@ def _lanes(make: _Maker) -> LaneMetrics:
         in_flight=gauge("in_flight", "Requests that wait for an answer", "model upstream"),
         in_flight_limit=gauge(
             "in_flight_limit", "Requests that an upstream may hold now", "model upstream"
+        ),
+        in_flight_bound=gauge(
+            "in_flight_bound",
+            "Whether this keeps the number in flight where it is",
+            "model upstream bound",
+        ),
+        in_flight_cuts=counter(
+            "in_flight_cuts", "Rounds that lowered what an upstream may hold", "model upstream"
+        ),
+        in_flight_trials=counter(
+            "in_flight_trials", "Trials of more in flight", "model upstream outcome"
         ),
         upstream_up=gauge("upstream_up", "Whether an upstream takes requests", "model upstream"),
         upstream_faults=counter(

@@ -9,6 +9,7 @@ from batchmill.domain.batch import Batch
 from batchmill.domain.money import text_of
 from batchmill.ports import Page
 from batchmill.service.batches import BatchState
+from batchmill.service.outlook import Concurrency
 
 
 class CreateAdditions(Shape):
@@ -90,6 +91,19 @@ class BatchUsage(Shape):
     total_tokens: int
 
 
+class ConcurrencyObject(Shape):
+    """The requests that the model's upstreams work on now, for all its batches.
+
+    ``bound`` says why no more are in flight than there are: ``window`` is as many as pay or are
+    allowed, ``trial`` a larger window that is being tried, ``upstream`` one that rejects more,
+    ``source`` too few lines that are ready, ``down`` a pause of the upstreams.
+    """
+
+    in_flight: int
+    limit: int
+    bound: Literal["window", "trial", "upstream", "source", "down"]
+
+
 class ProgressObject(Shape):
     """How a batch gets on; null where it cannot be told."""
 
@@ -97,6 +111,7 @@ class ProgressObject(Shape):
     eta_seconds: int | None
     queue_position: int | None
     waits_for: str | None
+    concurrency: ConcurrencyObject | None
 
 
 class CostObject(Shape):
@@ -229,6 +244,12 @@ def _usage(batch: Batch) -> BatchUsage:
     )
 
 
+def _concurrency(told: Concurrency | None) -> ConcurrencyObject | None:
+    if told is None:
+        return None
+    return ConcurrencyObject(in_flight=told.in_flight, limit=told.limit, bound=told.bound.value)
+
+
 def _additions(state: BatchState) -> Additions:
     outlook = state.outlook
     progress = ProgressObject(
@@ -236,6 +257,7 @@ def _additions(state: BatchState) -> Additions:
         eta_seconds=seconds_of(outlook.eta_seconds),
         queue_position=outlook.queue_position,
         waits_for=outlook.waits_for,
+        concurrency=_concurrency(outlook.concurrency),
     )
     return Additions(
         progress=progress,
