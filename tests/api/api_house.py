@@ -45,6 +45,7 @@ from batchmill.service.uploads import Uploads
 from batchmill.service.webhooks import Webhooks
 from batchmill.store import SqlStore, open_store
 from batchmill.webhooks import Sender
+from batchmill.wiring.upstream_signs import concurrency_in
 
 T = TypeVar("T")
 
@@ -214,6 +215,7 @@ def _build(
             rules=Rules(catalog, limits, profile, PRICES, private_hooks),
             wake=lambda: wakes.append(None),
             progress=progress.get,
+            concurrency=lambda model: concurrency_in(figures, model),
         ),
         results=Results(store=store, blobs=blobs, journal=journal, limits=limits),
         lines=Lines(store=store, blobs=blobs, journal=journal, clock=clock),

@@ -469,6 +469,7 @@ def test_a_running_batch_shows_counts_usage_and_outlook(tmp_path: Path) -> None:
                     "eta_seconds": None,
                     "queue_position": 3,
                     "waits_for": None,
+                    "concurrency": None,
                 },
                 "cost": None,
                 "budget": None,

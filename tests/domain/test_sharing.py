@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchmill.domain.pacing import BEGIN, TOP, Pace, with_ceiling
 from batchmill.domain.sharing import Grant, Grants, Load, Outlet, fill, outlets, toward
 
 UP = Outlet("m", "up")
@@ -106,6 +107,37 @@ def test_the_lease_is_told_in_the_holders_own_clock_from_its_report_on() -> None
     grants.note(a_load("a", 4, clock=1000.0), now=0.0)
     grant = grants.next_grants(3.0)["a"]
     assert (grant.process, grant.until, dict(grant.slots)) == ("a", 1000.0 + LEASE, {UP: 4})
+
+
+def test_even_slots_are_split_by_who_has_lines_and_not_by_how_many_those_are() -> None:
+    grants = Grants(
+        {UP: 10},
+        epoch=1,
+        lease=LEASE,
+        patience=PATIENCE,
+        strangers=STRANGERS,
+        now=0.0,
+        even={UP},
+    )
+    grants.all_known()
+    for number, lines in enumerate([(1, 900), (700, 2), (3, 3)]):
+        held = {UP: 5} if number else {}
+        for name, count in zip("ab", lines, strict=True):
+            load = a_load(name, count, float(number), epoch=1, number=number, slots=held)
+            grants.note(load, float(number))
+        assert slots(grants, float(number)) == {"a": 5, "b": 5}
+    for name, count in (("a", 0), ("b", 3)):
+        grants.note(a_load(name, count, 3.0, epoch=1, number=3, slots={UP: 5}), 3.0)
+    assert slots(grants, 3.0) == {"a": 0, "b": 5}, "until a has said that it holds none"
+    for name, count, some in (("a", 0, 0), ("b", 3, 5)):
+        grants.note(a_load(name, count, 4.0, epoch=1, number=4, slots={UP: some}), 4.0)
+    assert slots(grants, 4.0) == {"a": 0, "b": 10}
+
+
+def test_windows_that_tune_themselves_begin_with_the_same_over_all_processes() -> None:
+    even = fill(TOP, dict.fromkeys("abcd", TOP))
+    paces = [with_ceiling(Pace.tuned(), slots) for slots in even.values()]
+    assert sum(pace.limit for pace in paces) == BEGIN
 
 
 def test_slots_move_once_their_holder_has_said_that_it_lowered_its_own() -> None:

@@ -48,6 +48,9 @@ class OneBlob:
     async def create(self, key: str) -> BlobWriter:
         raise NotImplementedError
 
+    async def open(self, key: str) -> None:
+        raise NotImplementedError
+
     async def delete(self, key: str) -> None:
         raise NotImplementedError
 

@@ -1,8 +1,9 @@
 """What a batch's progress says about its end."""
 
 from batchmill.domain.batch import Batch, Counts, Status
+from batchmill.domain.pacing import Bound
 from batchmill.ports import Progress
-from batchmill.service.outlook import UNKNOWN, foresee
+from batchmill.service.outlook import UNKNOWN, Concurrency, foresee
 
 NOW = 1000.0
 
@@ -42,3 +43,9 @@ def test_only_a_running_batch_has_an_end_in_sight() -> None:
     assert foresee(batch(Status.FINALIZING), Progress(None, 2.0), NOW).eta_seconds is None
     assert foresee(batch(Status.COMPLETED), Progress(None, 2.0), NOW) == UNKNOWN
     assert foresee(batch(), None, NOW) == UNKNOWN
+
+
+def test_only_a_batch_in_progress_has_requests_in_flight() -> None:
+    told = Concurrency(256, 512, Bound.TRIAL)
+    assert foresee(batch(), Progress(None, 2.0), NOW, told).concurrency == told
+    assert foresee(batch(Status.FINALIZING), Progress(None, 2.0), NOW, told).concurrency is None

@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from batchmill.blobs.keys import check_key
 from batchmill.blobs.partials import Partials
-from batchmill.blobs.reader import RangeReader
+from batchmill.blobs.reader import RangeReader, open_blob
 from batchmill.blobs.writer import LocalWriter, PartialFile
 
 # Threads wait for the disk most of the time; a slow sync must not hold up reads.
@@ -47,11 +48,20 @@ class LocalBlobs:
         ahead = self._threads.submit(reader.next_chunk)
         try:
             while chunk := await asyncio.wrap_future(ahead):
-                ahead = self._threads.submit(reader.next_chunk)
+                is_last = reader.is_over
+                if not is_last:
+                    ahead = self._threads.submit(reader.next_chunk)
                 yield chunk
+                if is_last:
+                    break
         finally:
             # Not before the chunk being read is in: its descriptor could be another file's.
             ahead.add_done_callback(lambda _: reader.close())
+
+    async def open(self, key: str) -> BinaryIO:
+        """The blob as an open file, the caller's to close; raises BlobMissing."""
+        path = self._root / check_key(key)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, open_blob, path)
 
     async def delete(self, key: str) -> None:
         """Remove the blob; without one, do nothing."""

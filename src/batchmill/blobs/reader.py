@@ -5,6 +5,7 @@ deleted or replaced meanwhile is read on as it was.
 """
 
 import os
+from io import FileIO
 from pathlib import Path
 
 from batchmill.ports import BlobMissing
@@ -26,12 +27,18 @@ class RangeReader:
     def next_chunk(self) -> bytes:
         """The next chunk, empty at the end of the range; raises BlobMissing."""
         if self._fd is None:
-            self._fd, size = _open(self._path)
+            with open_blob(self._path) as file:
+                self._fd, size = os.dup(file.fileno()), os.fstat(file.fileno()).st_size
             self._end = size if self._end is None else min(self._end, size)
         wanted = max(0, min(CHUNK_BYTES, (self._end or 0) - self._at))
         chunk = os.pread(self._fd, wanted, self._at)
         self._at += len(chunk)
         return chunk
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last chunk reached the end of the range."""
+        return self._end is not None and self._at >= self._end
 
     def close(self) -> None:
         """Close the file, if it was opened."""
@@ -40,9 +47,9 @@ class RangeReader:
             self._fd = None
 
 
-def _open(path: Path) -> tuple[int, int]:
+def open_blob(path: Path) -> FileIO:
+    """The blob that is the file at ``path``; raises BlobMissing."""
     try:
-        with path.open("rb", buffering=0) as file:
-            return os.dup(file.fileno()), os.fstat(file.fileno()).st_size
+        return path.open("rb", buffering=0)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise BlobMissing(path.name) from error

@@ -74,6 +74,9 @@ class RemoteBlobs:
             )
         return chunk
 
+    async def open(self, key: str) -> None:
+        """None: the bytes of a bucket are no file of this machine."""
+
     async def delete(self, key: str) -> None:
         """Remove the blob; without one, do nothing."""
         with suppress(BlobMissing), faults_named(check_key(key)):

@@ -217,6 +217,7 @@ async def run_api(settings: Settings, prices: PriceTable, post: Post, wake_fd: i
     # Imported here: the engine's process has no use for them.
     import uvicorn
 
+    from batchmill.cli.sending import SendingProtocol
     from batchmill.wiring.api import open_app
 
     orphaned = Orphaned()
@@ -226,6 +227,7 @@ async def run_api(settings: Settings, prices: PriceTable, post: Post, wake_fd: i
     ):
         config = uvicorn.Config(
             app,
+            http=SendingProtocol,
             log_config=None,
             log_level=None,
             access_log=False,

@@ -70,7 +70,7 @@ Misfits = Mapping[str, str]
 """The JSON type, with its article, of each parameter that has a wrong one."""
 
 _FITS: Final[Misfits] = MappingProxyType({})
-_ENVELOPE: Final = msgspec.json.Decoder(Envelope)
+ENVELOPE: Final = msgspec.json.Decoder(Envelope)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 _ITEMS: Final = msgspec.json.Decoder(list[Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
@@ -131,7 +131,7 @@ def read_envelope(data: bytes) -> tuple[Envelope, Misfits]:
     Raises ``UNREADABLE`` where the line is not a JSON object.
     """
     try:
-        return decode(_ENVELOPE, data), _FITS
+        return decode(ENVELOPE, data), _FITS
     except msgspec.ValidationError:
         return _read_misfit(data)
 

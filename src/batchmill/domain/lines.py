@@ -5,7 +5,9 @@ makes no difference. What the validation lets through, ``parse_request`` reads
 in the same way; the sentences of the faults live in ``faults``.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 import msgspec
@@ -17,6 +19,8 @@ from batchmill.domain.batch import LineError
 from batchmill.domain.catalog import ENDPOINTS, TEST_ENDPOINT, TEST_MODEL, Catalog
 from batchmill.domain.limits import Limits, Profile
 
+# No byte above it is blank.
+_SPACE: Final = ord(" ")
 BOM: Final = b"\xef\xbb\xbf"
 CHAT: Final = "/v1/chat/completions"
 EMBEDDINGS: Final = "/v1/embeddings"
@@ -31,6 +35,13 @@ _CONTENT: Final = {
     "/v1/completions": ("prompt",),
     "/v1/responses": ("input", "prompt"),
 }
+
+
+# What a line holds that cannot be read.
+_NOTHING: Final = env.Envelope()
+# The token of ``enable_thinking`` where a request does not say, and the first byte of a JSON array.
+_UNSAID: Final = b"null"
+_LIST: Final = ord("[")
 
 
 class Line(Struct, frozen=True, gc=False):  # a Struct for the same reason as RawLine
@@ -78,22 +89,25 @@ class LineCutter:
 
     def feed(self, chunk: bytes) -> list[RawLine]:
         """The lines that end in ``chunk``."""
-        parts = chunk.split(b"\n")
-        rest = parts.pop()
-        lines: list[RawLine] = []
-        if parts and (self._held_bytes or self._start == 0):
-            self._hold(parts.pop(0))
-            self._end_held(lines, newline=1)
-        self._cut(parts, lines)
-        self._hold(rest)
-        return lines
+        return list(self.cut(chunk))
+
+    def cut(self, chunk: bytes) -> Iterator[RawLine]:
+        """The lines that end in ``chunk``, one at a time, and to be taken to the last.
+
+        One that is let go of before the next one is taken leaves its memory to that one.
+        """
+        whole = chunk.rfind(b"\n") + 1
+        # Of all ways to cut bytes at newlines the one that looks for them fastest, in every length.
+        pieces = BytesIO(chunk)
+        if whole and (self._held_bytes or self._start == 0):
+            self._hold(pieces.readline()[:-1])
+            yield from self._end_held(newline=1)
+        yield from self._cut_whole(pieces, whole)
+        self._hold(chunk[whole:])
 
     def finish(self) -> list[RawLine]:
         """The last line, where the stream ended without a newline."""
-        lines: list[RawLine] = []
-        if self._held_bytes:
-            self._end_held(lines, newline=0)
-        return lines
+        return list(self._end_held(newline=0)) if self._held_bytes else []
 
     def _hold(self, piece: bytes) -> None:
         """Keep the beginning of a line, or only its length once it is too long."""
@@ -103,31 +117,37 @@ class LineCutter:
         else:
             self._held += piece
 
-    def _end_held(self, lines: list[RawLine], newline: int) -> None:
-        """Append the line that is held; the first of a file is, so that its BOM is seen."""
+    def _end_held(self, newline: int) -> Iterator[RawLine]:
+        """The line that is held; the first of a file is, so that its BOM is seen."""
         start, data = self._start, bytes(self._held)
         end = start + self._held_bytes + newline
         if start == 0 and data.startswith(BOM):
             start, data = len(BOM), data[len(BOM) :]
         data = data.removesuffix(b"\r")
         if self._held_bytes > self._held_max or len(data) > self._max:
-            lines.append(RawLine(self._number, self._start, end, None))
+            yield RawLine(self._number, self._start, end, None)
         elif data and not data.isspace():
-            lines.append(RawLine(self._number, start, end, data))
+            yield RawLine(self._number, start, end, data)
         self._number, self._start = self._number + 1, end
         self._held.clear()
         self._held_bytes = 0
 
-    def _cut(self, parts: list[bytes], lines: list[RawLine]) -> None:
-        """Append the lines that lie whole in a chunk: the hot loop, hence the local names."""
+    def _cut_whole(self, pieces: BytesIO, whole: int) -> Iterator[RawLine]:
+        """The lines in the first ``whole`` bytes: the hot loop, hence the local names."""
         number, start, limit = self._number, self._start, self._max
-        for part in parts:
-            end = start + len(part) + 1
-            data = part[:-1] if part.endswith(b"\r") else part
+        stop = start + whole - pieces.tell()
+        for piece in pieces:
+            end = start + len(piece)
+            if end > stop:
+                break
+            data = piece[:-1]
+            if not data or data[-1] <= _SPACE:
+                data = data.removesuffix(b"\r")
+                data = b"" if len(data) <= limit and data.isspace() else data
             if len(data) > limit:
-                lines.append(RawLine(number, start, end, None))
-            elif data and not data.isspace():
-                lines.append(RawLine(number, start, end, data))
+                yield RawLine(number, start, end, None)
+            elif data:
+                yield RawLine(number, start, end, data)
             number += 1
             start = end
         self._number, self._start = number, start
@@ -167,6 +187,7 @@ class FileCheck:
         self._max_bytes = limits.test_model_max_file_bytes if is_test else limits.max_file_bytes
         self._counts_inputs = rules.profile is Profile.OPENAI and rules.endpoint == EMBEDDINGS
         self._content = _CONTENT.get(rules.endpoint, ())
+        self._max_id = limits.max_custom_id_chars
         self._lines = 0
         self._bytes = 0
         self._inputs = 0
@@ -218,6 +239,51 @@ class FileCheck:
             if len(self._errors) < self._rules.limits.max_errors:
                 self._errors.append(bad.error)
             return None
+
+    def check_all(self, raws: Iterable[RawLine]) -> list[Line]:
+        """The Lines among ``raws``, as ``check`` finds each; the way for whole files."""
+        if self._content is _MESSAGES:
+            return self._check_chats(raws)
+        return [line for raw in raws if (line := self.check(raw)) is not None]
+
+    def _check_chats(self, raws: Iterable[RawLine]) -> list[Line]:
+        """The hot loop, hence the local names.
+
+        A good request that asks for what one before it asked for is let through here,
+        and every other is left to ``check``.
+        """
+        ids, models, decode = self._custom_ids, self._models, env.ENVELOPE.decode
+        url, max_id, max_lines = self._rules.endpoint, self._max_id, self._max_lines
+        good: list[Line] = []
+        for raw in raws:
+            data = raw.data or b""
+            try:
+                found = decode(data) if data.isascii() or env.is_utf8(data) else _NOTHING
+            except env.UNREADABLE:
+                found = _NOTHING
+            id_, body = found.custom_id, found.body
+            if (
+                isinstance(id_, str)
+                and isinstance(body, env.Body)
+                and isinstance(body.model, str)
+                and body.model in models
+                and found.url == url
+                and found.method == "POST"
+                and body.stream is UNSET
+                and _token(body.enable_thinking) == self._thinking
+                and isinstance(body.messages, Raw)
+                and memoryview(body.messages)[0] == _LIST
+                and 0 < len(id_) <= max_id
+                and id_ not in ids
+                and self._lines < max_lines
+            ):
+                ids.add(id_)
+                self._lines += 1
+                self._bytes = raw.end
+                good.append(Line(raw.number, raw.start, raw.end, id_, body.model))
+            elif (line := self.check(raw)) is not None:
+                good.append(line)
+        return good
 
     def finish(self) -> tuple[LineError, ...]:
         """Everything that is wrong: the file as a whole first, then its lines in order.
@@ -279,10 +345,6 @@ class FileCheck:
         before = len(self._custom_ids)
         self._custom_ids.add(custom_id)
         return len(self._custom_ids) == before
-
-    @property
-    def _max_id(self) -> int:
-        return self._rules.limits.max_custom_id_chars
 
     def _check_custom_id(self, custom_id: str, number: int, *, is_known: bool) -> None:
         if len(custom_id) > self._max_id:
@@ -349,10 +411,15 @@ def _required(value: env.Text, param: str, number: int, misfits: env.Misfits) ->
     return value
 
 
+def _token(value: env.Span) -> bytes:
+    """The bytes of a value; that of nothing is null's."""
+    return _UNSAID if isinstance(value, UnsetType) else bytes(value)
+
+
 def _thinking_mode(value: env.Span, number: int) -> bytes:
     """The JSON token of ``enable_thinking``; not to say is a mode too, the model's own."""
     if isinstance(value, UnsetType):
-        return b"null"
+        return _UNSAID
     kind = env.kind_of(value)
     if kind not in {env.BOOLEAN, env.NULL}:
         raise _Bad(faults.wrong_type(number, "body.enable_thinking", env.BOOLEAN, kind))

@@ -5,12 +5,12 @@ be saved, never to be shown: nothing in it may run where the console lives.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Final
+from typing import BinaryIO, Final
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from batchmill.domain.file import File
 from batchmill.door.ranges import is_unchanged, wanted_span
@@ -19,6 +19,8 @@ from batchmill.service.files import Files
 from batchmill.service.streams import closing
 
 JSONL: Final = "application/jsonl"
+# The extension of ASGI by which a server sends a file, and the message that asks it to.
+ZERO_COPY: Final = "http.response.zerocopysend"
 
 
 class ContentResponse(StreamingResponse):
@@ -36,6 +38,26 @@ class ContentResponse(StreamingResponse):
             await super().stream_response(send)
 
 
+class SentFile(Response):
+    """Bytes ``[start, end)`` of an open file, sent by a server that can do so without copying."""
+
+    def __init__(
+        self, file: BinaryIO, span: tuple[int, int], status: int, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(status_code=status, headers=headers)
+        self._file = file
+        self._span = span
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send everything; the file is closed however that ends."""
+        start, end = self._span
+        span = {"offset": start, "count": end - start}
+        with self._file as file:
+            head = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **head})
+            await send({"type": ZERO_COPY, "file": file, **span, "more_body": False})
+
+
 async def send_file(request: Request, files: Files, caller: Caller, file: File) -> Response:
     """The bytes that are asked for; raises Unsatisfiable, and NotFound if the file went."""
     headers = _headers_of(file)
@@ -49,6 +71,10 @@ async def send_file(request: Request, files: Files, caller: Caller, file: File) 
     status = 206 if span else 200
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
+    if ZERO_COPY in request.scope.get("extensions", ()):
+        opened = await files.open(caller, file)
+        if opened is not None:
+            return SentFile(opened, (start, end), status, headers)
     chunks = await files.read(caller, file, start=start, end=end)
     return ContentResponse(chunks, status, headers)
 

@@ -36,7 +36,7 @@ from batchmill.service.deeds import deed_of
 from batchmill.service.files import check_expires_after
 from batchmill.service.metadata import check_metadata
 from batchmill.service.models import supported_endpoints
-from batchmill.service.outlook import Outlook, foresee
+from batchmill.service.outlook import Concurrency, Outlook, foresee
 from batchmill.service.refusals import (
     invalid_value,
     is_plausible_id,
@@ -52,6 +52,9 @@ _log = get_logger()
 
 ProgressSource = Callable[[str], Progress | None]
 """What the engine last wrote down about a batch's progress, by batch id."""
+
+ConcurrencySource = Callable[[str], Concurrency | None]
+"""How many requests of a model are in flight; None while the engine does not say."""
 
 _MAX_KEY_CHARS = 255
 _MAX_FILE_ID_CHARS = 2048
@@ -103,6 +106,7 @@ class Batches:
         rules: Rules,
         wake: Callable[[], None],
         progress: ProgressSource = lambda _: None,
+        concurrency: ConcurrencySource = lambda _: None,
     ) -> None:
         self._rows = store.batches
         self._files = store.files
@@ -111,6 +115,7 @@ class Batches:
         self._rules = rules
         self._wake = wake
         self._progress = progress
+        self._concurrency = concurrency
 
     def windows(self) -> Sequence[str]:
         """The completion windows that people are offered, the shortest first."""
@@ -234,7 +239,9 @@ class Batches:
 
     def _state(self, batch: Batch) -> BatchState:
         progress = None if batch.status.is_terminal else self._progress(batch.id)
-        return BatchState(batch, foresee(batch, progress, self._clock.now()))
+        model = batch.model if batch.status is Status.IN_PROGRESS else None
+        concurrency = None if model is None else self._concurrency(model)
+        return BatchState(batch, foresee(batch, progress, self._clock.now(), concurrency))
 
 
 def unknown_batch(batch_id: str, param: str | None = None) -> NotFound:

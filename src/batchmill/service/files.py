@@ -7,6 +7,7 @@ the bytes after it, so that no row ever stands without its bytes.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from batchmill.domain.errors import Conflict, NotFound, StorageFull
 from batchmill.domain.file import File, Purpose
@@ -139,6 +140,17 @@ class Files:
         """Bytes ``[start, end)``; raises NotFound before the first if the file went meanwhile."""
         try:
             return await begin(self._blobs.read(file.blob, start, end))
+        except BlobMissing:
+            await self.retrieve(caller, file.id)
+            raise
+
+    async def open(self, caller: Caller, file: File) -> BinaryIO | None:
+        """The bytes as an open file, the caller's to close; None where they lie elsewhere.
+
+        Raises NotFound if the file went meanwhile.
+        """
+        try:
+            return await self._blobs.open(file.blob)
         except BlobMissing:
             await self.retrieve(caller, file.id)
             raise
