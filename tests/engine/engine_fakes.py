@@ -20,6 +20,7 @@ from batchmill.engine.remote_purse import RemotePurses
 from batchmill.engine.upstream import Upstream
 from batchmill.ports import Record, Reply, Settled, ShardRun
 from batchmill.telemetry import EngineMetrics, engine_metrics
+from batchmill.upstream.awaited import AwaitedTransport
 
 T0 = 1_700_000_000.0
 DAY = 86_400.0
@@ -217,7 +218,7 @@ class Desk:
         """A fed line; its share of the budget must be free."""
         self.active.feed()
         self.budget._taken += len(body)
-        return Job(self.active, number, Request(b'"c%d"' % number, body, "m", is_plain=False))
+        return self.active.job(number, Request(b'"c%d"' % number, body, "m", is_plain=False))
 
     def offer(self, lane: Lane, *numbers: int) -> None:
         for number in numbers:
@@ -279,5 +280,7 @@ async def run_rig(
         await lane.close()
 
 
-def an_upstream(transport: ScriptedTransport, max_in_flight: int = 4, **options: Any) -> Upstream:
-    return Upstream("up", transport, max_in_flight=max_in_flight, **options)
+def an_upstream(
+    transport: ScriptedTransport, max_in_flight: int | None = 4, name: str = "up", **options: Any
+) -> Upstream:
+    return Upstream(name, AwaitedTransport(transport), max_in_flight=max_in_flight, **options)

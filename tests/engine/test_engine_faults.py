@@ -24,7 +24,6 @@ STEPS = [
     "files.get",
     "blobs.read",
     "batches.plan",
-    "shards.sums",
     "shards.undone",
     "shards.settled",
     "shards.of_batch",
@@ -77,7 +76,7 @@ def test_an_error_of_another_kind_is_tried_again_too(tmp_path: Path, step: str) 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("step", ["batches.plan", "shards.sums", "writer.commit"])
+@pytest.mark.parametrize("step", ["batches.plan", "shards.undone", "writer.commit"])
 def test_one_batchs_trouble_does_not_hold_up_the_others(tmp_path: Path, step: str) -> None:
     async def main() -> None:
         async with open_both(tmp_path) as (house, _):

@@ -15,7 +15,7 @@ from engine_fakes import (
     settle_down,
 )
 
-from batchmill.engine.upstream import Upstream
+from batchmill.engine.lane import Promise
 from batchmill.ports import FaultKind, Reply, TransportFault
 
 GONE = TransportFault(FaultKind.UNREACHABLE)
@@ -81,7 +81,7 @@ def test_wanted_counts_what_is_queued_and_what_was_promised() -> None:
 
     async def test(rig: Rig) -> None:
         assert rig.lane.wanted() == 8
-        rig.lane.promised = 3
+        rig.lane.promises.add(Promise(3))
         assert rig.lane.wanted() == 5
         desk = a_desk()
         desk.offer(rig.lane, *range(1, 7))
@@ -102,8 +102,8 @@ def test_a_lane_without_upstreams_wants_nothing() -> None:
 def test_lines_are_shared_by_weight(weight: float, expected: tuple[int, int]) -> None:
     one, two = ScriptedTransport(Gate()), ScriptedTransport(Gate())
     upstreams = [
-        Upstream("one", one, max_in_flight=50, weight=weight),
-        Upstream("two", two, max_in_flight=50),
+        an_upstream(one, 50, "one", weight=weight),
+        an_upstream(two, 50, "two"),
     ]
 
     async def test(rig: Rig) -> None:
@@ -117,8 +117,8 @@ def test_lines_are_shared_by_weight(weight: float, expected: tuple[int, int]) ->
 def test_a_full_upstream_leaves_lines_to_the_other() -> None:
     one, two = ScriptedTransport(Gate()), ScriptedTransport(Gate())
     upstreams = [
-        Upstream("one", one, max_in_flight=2, weight=100.0),
-        Upstream("two", two, max_in_flight=3),
+        an_upstream(one, 2, "one", weight=100.0),
+        an_upstream(two, 3, "two"),
     ]
 
     async def test(rig: Rig) -> None:
@@ -228,14 +228,14 @@ def test_one_line_that_is_always_answered_503_does_not_hold_up_the_others() -> N
         assert good == set(range(2, 21))
         assert {record.number for record in desk.segment.records if not record.ok} == {1}
 
-    asyncio.run(run_rig([an_upstream(transport, 4)], test))
+    asyncio.run(run_rig([an_upstream(transport, 16)], test))
 
 
 def test_the_other_upstream_takes_over_at_once() -> None:
     dead, alive = ScriptedTransport(Switch(GONE)), ScriptedTransport(Switch(GOOD))
     upstreams = [
-        Upstream("dead", dead, max_in_flight=4, weight=10.0),
-        Upstream("alive", alive, max_in_flight=4),
+        an_upstream(dead, 4, "dead", weight=10.0),
+        an_upstream(alive, 4, "alive"),
     ]
 
     async def test(rig: Rig) -> None:
@@ -250,56 +250,89 @@ def test_the_other_upstream_takes_over_at_once() -> None:
     asyncio.run(run_rig(upstreams, test))
 
 
-def test_rejections_lower_the_pace_and_successes_raise_it_to_the_ceiling_again() -> None:
+def test_a_rejection_leaves_what_the_upstream_holds_and_a_trial_brings_back_more() -> None:
     gate = Gate()
     transport = ScriptedTransport(gate)
 
-    async def test(rig: Rig) -> None:
-        desk = a_desk()
-        desk.offer(rig.lane, *range(1, 11))
-        await settle_down()
-        assert transport.in_flight == 10
-        gate.open(10, busy(429, 5.0))
-        await settle_down()
-        pace = rig.upstreams[0].pace
-        assert pace.limit == 7, "one cut for the whole round"
-        assert not pace.is_down
-        while len(rig.clock.waits) > 0:
-            await rig.clock.skip()
-            await settle_down()
-        assert transport.in_flight == 7
-        desk.offer(rig.lane, *range(11, 200))
-        for _ in range(100):
+    async def answer(rig: Rig, count: int) -> None:
+        for _ in range(count):
             gate.open(1)
             await settle_down(5)
-        assert rig.upstreams[0].pace.limit == 10
+        rig.clock.advance(1.0)
+        rig.lane.observe()
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        desk.offer(rig.lane, *range(1, 301))
+        await settle_down()
         assert transport.in_flight == 10
+        gate.open(3, busy(429))
+        await settle_down()
+        assert transport.in_flight == 7, "no other line takes their slots"
+        assert not rig.upstreams[0].pace.is_down
+        for _ in range(8):
+            await answer(rig, 20)
+        assert transport.in_flight == rig.upstreams[0].pace.limit == 10
+        trials = {"outcome": "kept", "model": "m", "upstream": "up"}
+        assert rig.reading("batchmill_in_flight_trials_total", **trials) == 1
+        assert transport.most_in_flight == 10
 
     asyncio.run(run_rig([an_upstream(transport, 10)], test))
 
 
-def test_the_slots_that_a_growing_pace_gives_are_filled_from_the_queue() -> None:
-    """Also when nothing new is offered, as at the end of a batch."""
-    gate = Gate()
-    transport = ScriptedTransport(gate)
+def test_an_upstream_that_takes_nothing_is_asked_with_one_line_and_filled_when_it_answers() -> None:
+    switch = Switch(busy(429))
+    transport = ScriptedTransport(switch)
 
     async def test(rig: Rig) -> None:
         desk = a_desk()
         desk.offer(rig.lane, *range(1, 101))
         await settle_down()
-        for _ in range(12):
-            gate.open(None, busy(429, 0.0))
-            rig.clock.advance(1.0)
-            await settle_down()
-        assert rig.upstreams[0].pace.limit == 1
-        for _ in range(90):
-            gate.open(1)
-            await settle_down(5)
-            limit = rig.upstreams[0].pace.limit
-            assert transport.in_flight >= min(limit, 100 - len(desk.numbers) - len(rig.clock.waits))
-        assert rig.upstreams[0].pace.limit == 8
+        assert len(transport.sent) == 8, "all at once, and no more when these are rejected"
+        rig.clock.advance(1.0)
+        await settle_down()
+        assert len(transport.sent) == 9, "one asks, and is rejected"
+        switch.what = GOOD
+        rig.clock.advance(1.0)
+        await settle_down(300)
+        assert len(desk.numbers) == 100
 
     asyncio.run(run_rig([an_upstream(transport, 8)], test))
+
+
+def test_lines_are_wanted_of_an_upstream_that_takes_nothing_now() -> None:
+    """Otherwise none would ever ask whether it takes some again."""
+    transport = ScriptedTransport(Switch(busy(429)))
+
+    async def test(rig: Rig) -> None:
+        a_desk().offer(rig.lane, 1)
+        await settle_down()
+        assert rig.upstreams[0].pace.allowed(rig.clock.now()) == 0
+        assert rig.lane.wanted() > 0
+
+    asyncio.run(run_rig([an_upstream(transport, 8)], test))
+
+
+def test_without_a_set_number_512_are_sent_at_once() -> None:
+    transport = ScriptedTransport(Gate())
+
+    async def test(rig: Rig) -> None:
+        a_desk().offer(rig.lane, *range(1, 601))
+        await settle_down()
+        assert transport.in_flight == 512
+
+    asyncio.run(run_rig([an_upstream(transport, None)], test))
+
+
+def test_a_wave_of_timeouts_cuts_what_is_in_flight() -> None:
+    transport = ScriptedTransport(Switch(TransportFault(FaultKind.TIMEOUT)))
+
+    async def test(rig: Rig) -> None:
+        a_desk().offer(rig.lane, *range(1, 101))
+        await settle_down(300)
+        assert rig.upstreams[0].pace.limit == 1
+
+    asyncio.run(run_rig([an_upstream(transport, 16, patience=60.0)], test))
 
 
 def test_a_line_that_is_always_answered_503_does_not_keep_an_upstream_down() -> None:

@@ -16,6 +16,7 @@ from engine_fakes import (
 )
 
 from batchmill.domain.sharing import Outlet
+from batchmill.engine.lane import Promise
 from batchmill.engine.lease import Lease, seconds
 from batchmill.engine.upstream import Upstream
 from batchmill.ports import FaultKind, Reply, TransportFault
@@ -107,8 +108,8 @@ def test_an_upstream_of_this_process_alone_keeps_its_own_slots() -> None:
 
     run(
         test,
-        Upstream("up", shared, max_in_flight=50),
-        Upstream("own", own, max_in_flight=2, is_shared=False),
+        an_upstream(shared, 50, "up"),
+        an_upstream(own, 2, "own", is_shared=False),
     )
 
 
@@ -142,18 +143,16 @@ def test_nothing_is_sent_from_the_moment_on_at_which_the_lease_runs_out() -> Non
     run(test, an_upstream(transport, 100))
 
 
-def test_a_line_that_has_its_slot_already_is_not_sent_after_a_long_sleep() -> None:
+def test_a_slot_that_is_freed_after_a_long_sleep_is_not_used_again() -> None:
     transport = ScriptedTransport(gate := Gate())
 
     async def test(rig: Rig, leased: Leased) -> None:
         desk = a_desk()
         rig.lane.set_slots({UP: 1})
-        desk.offer(rig.lane, 1)
+        desk.offer(rig.lane, 1, 2)
         await settle_down()
-        gate.open()
-        await settle_down()
-        desk.offer(rig.lane, 2)  # given to the slot, which has not had its turn yet
         leased.now = 1000.0
+        gate.open()
         await settle_down()
         assert len(transport.sent) == 1
         assert rig.lane.outstanding() == 1
@@ -174,9 +173,9 @@ def test_lines_that_rest_before_another_try_are_outstanding() -> None:
         desk.offer(rig.lane, 1)
         await rig.clock.until_asleep(1)
         assert (rig.lane.outstanding(), rig.lane.shared_in_flight()) == (1, {})
-        rig.lane.promised = 5
+        rig.lane.promises.add(promise := Promise(5))
         assert rig.lane.outstanding() == 6
-        rig.lane.promised = 0
+        rig.lane.promises.discard(promise)
         await rig.clock.skip()
         await settle_down()
         assert desk.numbers == [1]

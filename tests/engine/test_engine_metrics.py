@@ -67,17 +67,23 @@ def test_a_lane_shows_what_is_in_flight_what_may_be_and_what_queues() -> None:
 
 
 def test_a_rejection_is_counted_lowers_the_limit_and_lets_its_line_rest() -> None:
+    gate = Gate()
+
     async def test(rig: Rig) -> None:
-        a_desk().offer(rig.lane, 1)
+        a_desk().offer(rig.lane, *range(1, 8))
+        await settle_down()
+        gate.open(1, Reply(429, b"{}"))
         await settle_down()
         rig.lane.observe()
         faults = rig.reading("batchmill_upstream_faults_total", reason="429", **UP)
-        assert (faults, rig.reading("batchmill_in_flight_limit", **UP)) == (1, 7)
+        assert (faults, rig.reading("batchmill_in_flight_limit", **UP)) == (1, 6)
+        assert rig.reading("batchmill_in_flight_cuts_total", **UP) == 1
+        assert rig.reading("batchmill_in_flight_bound", bound="upstream", **UP) == 1
+        assert rig.reading("batchmill_in_flight_bound", bound="window", **UP) == 0
         assert rig.reading("batchmill_lines_resting", model="m") == 1
-        assert rig.reading("batchmill_in_flight", **UP) == 0
+        assert rig.reading("batchmill_in_flight", **UP) == 6
 
-    transport = ScriptedTransport([Reply(429, b"{}")])
-    asyncio.run(run_rig([an_upstream(transport, 10)], test))
+    asyncio.run(run_rig([an_upstream(ScriptedTransport(gate), 10)], test))
 
 
 def test_an_upstream_that_is_paused_may_hold_nothing_and_then_one_line() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_fakes import GOOD, Rig, ScriptedTransport, a_desk, run_rig, settle_down
+from engine_fakes import GOOD, Rig, ScriptedTransport, a_desk, an_upstream, run_rig, settle_down
 from engine_house import House, a_line, open_house, some_lines
 from engine_money import PRICES, check_bill
 from sqlalchemy import select
@@ -17,7 +17,6 @@ from sqlalchemy import select
 from batchmill.config import ModelSettings, UpstreamSettings
 from batchmill.domain.batch import Batch, Status
 from batchmill.domain.catalog import TEST_ENDPOINT, TEST_MODEL
-from batchmill.engine.upstream import Upstream
 from batchmill.ports import FaultKind, TransportFault
 from batchmill.store import SqlStore
 from batchmill.store.tables import ledger
@@ -220,8 +219,8 @@ def test_the_test_model_is_computed_where_the_deployment_is(
 def test_a_line_that_was_tried_in_two_regions_is_counted_where_it_was_answered() -> None:
     first = ScriptedTransport([TransportFault(FaultKind.TIMEOUT)])
     second = ScriptedTransport([GOOD])
-    eu = Upstream("a", first, max_in_flight=4, region="eu")
-    us = Upstream("b", second, max_in_flight=4, region="us", weight=0.1)
+    eu = an_upstream(first, 4, "a", region="eu")
+    us = an_upstream(second, 4, "b", region="us", weight=0.1)
 
     async def test(rig: Rig) -> None:
         desk = a_desk()

@@ -6,51 +6,50 @@ durable. A job holds its share of the bytes budget from feeding to the end.
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
-from batchmill.domain.ids import line_id
+import msgspec
+
+from batchmill.domain.ids import line_ids
 from batchmill.domain.lines import Request
 from batchmill.domain.retry import Tries
 from batchmill.domain.usage import ZERO
 from batchmill.engine.budget import Budget
 from batchmill.engine.metering import Meters, Odometer
 from batchmill.engine.purse import Purses
-from batchmill.ports import Record, Segment, Settled, ShardRun, ShardTally
+from batchmill.engine.upstream import Upstream
+from batchmill.ports import Exchange, Record, Segment, Settled, ShardRun, ShardTally
 from batchmill.telemetry import MoneyMetrics
 
 FRESH = Tries()
 
 
-class Job:
-    """One line on its way: mutable, since the hot path allocates one for each."""
+class Carrier(Protocol):
+    """Who brings a line to an upstream."""
 
-    __slots__ = (
-        "active",
-        "body",
-        "custom_id",
-        "id",
-        "is_plain",
-        "model",
-        "number",
-        "region",
-        "sent_at",
-        "task",
-        "thinks",
-        "tries",
-    )
+    def abort(self, job: "Job") -> None:
+        """End the line, which is at an upstream, without an answer."""
+        ...
 
-    def __init__(self, active: "ActiveShard", number: int, request: Request) -> None:
-        self.active = active
-        self.id = line_id(active.batch_id, number)
-        self.number = number
-        self.custom_id = request.custom_id
-        self.body = request.body
-        self.is_plain = request.is_plain
-        self.thinks = request.thinks
-        self.model = active.place_of(request.model)
-        self.region = ""  # of the upstream that was asked last
-        self.sent_at = 0.0
-        self.tries = FRESH
-        self.task: asyncio.Task[None] | None = None
+
+class Job(msgspec.Struct, eq=False):  # a Struct: made once a line, at a tenth of the cost
+    """One line on its way. ``model`` is its model's place among those of the shard.
+
+    ``upstream`` is the one that was asked last, in ``region``; ``exchange`` is
+    there while it is asked. ``carrier`` is known once the line was offered.
+    """
+
+    active: "ActiveShard"
+    number: int
+    request: Request
+    id: str
+    model: int = 0
+    region: str = ""
+    sent_at: float = 0.0
+    tries: Tries = FRESH
+    carrier: Carrier | None = None
+    upstream: Upstream | None = None
+    exchange: Exchange | None = None
 
 
 class ActiveShard:
@@ -73,6 +72,7 @@ class ActiveShard:
         self.over = asyncio.Event()
         self.in_flight: set[Job] = set()
         self.budget = budget
+        self._line_id = line_ids(self.batch_id)
         self._pending = 0
         self._is_fed = False
         self._purses = purses
@@ -115,10 +115,11 @@ class ActiveShard:
         """Show what became durable since the last time."""
         self._odometer.tell(self._meters, metrics)
 
-    def place_of(self, model: str) -> int:
-        """The model's place among those of the shard."""
+    def job(self, number: int, request: Request) -> Job:
+        """What a line of the shard needs on its way."""
         models = self.run.shard.models
-        return 0 if len(models) == 1 else models.index(model)
+        place = 0 if len(models) == 1 else models.index(request.model)
+        return Job(self, number, request, self._line_id(number), place)
 
     @property
     def is_broke(self) -> bool:
@@ -147,17 +148,17 @@ class ActiveShard:
     def settle(self, job: Job, record: Record) -> None:
         """The line has its result, and its price counts from now on."""
         tariff = self._tariffs[record.model]
+        self.segment.append(record)
         if record.ok and tariff is not None:
             price = tariff.line_price(record.usage, thinks=record.thinks)
             self._purses.pay(self.batch_id, self.run.shard.index, price)
-        self.segment.append(record)
         self.end(job)
 
     def end(self, job: Job) -> None:
         """The line is over for this attempt, with a record or without."""
         self.in_flight.discard(job)
         self._pending -= 1
-        self.budget.release(len(job.body))
+        self.budget.release(len(job.request.body))
         self._check_over()
 
     def rest(self, job: Job) -> None:
@@ -173,8 +174,8 @@ class ActiveShard:
     def abort(self) -> None:
         """Abort what is in flight."""
         for job in list(self.in_flight):
-            if job.task is not None:
-                job.task.cancel()
+            if job.carrier is not None:
+                job.carrier.abort(job)
 
     def _check_over(self) -> None:
         all_over = self._is_fed and not self._pending

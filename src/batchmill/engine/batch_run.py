@@ -9,6 +9,7 @@ from batchmill.domain.batch import Batch, Counts, Status
 from batchmill.domain.ledger import Terms
 from batchmill.domain.schedule import Candidate
 from batchmill.domain.shards import Shard, ShardStatus
+from batchmill.engine.planning import Plan
 from batchmill.engine.rate import Rate
 from batchmill.ports import ShardSum
 
@@ -19,7 +20,8 @@ class BatchRun:
 
     ``job`` is the one task that plans, stops or delivers it now; after a
     failure the next one begins at ``not_before``. ``is_fresh`` says that
-    ``batch`` was read after the last job ended.
+    ``batch`` was read after the last job ended, or is what that job made of it. ``plan`` is
+    what the store holds of the shards, from the end of planning until they are known.
 
     Of the shards that are not done, ``running`` are with a worker, ``lost``
     are those that a worker could not end and that wait again after a pause,
@@ -36,6 +38,7 @@ class BatchRun:
     failures: int = 0
     not_before: float = 0.0
     is_stopped: bool = False
+    plan: Plan | None = None
     shards_known: bool = False
     input_blob: str = ""
     terms: Terms | None = None

@@ -19,8 +19,7 @@ class Budget:
 
     async def take(self, size: int) -> None:
         """Take ``size`` bytes, waiting in line until they fit."""
-        if not self._waiting and self._fits(size):
-            self._taken += size
+        if self.take_at_once(size):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
@@ -30,6 +29,13 @@ class Budget:
             if turn.done() and not turn.cancelled():
                 self.release(size)
             raise
+
+    def take_at_once(self, size: int) -> bool:
+        """Take ``size`` bytes if they fit and nobody is in line for them; whether they did."""
+        if self._waiting or not self._fits(size):
+            return False
+        self._taken += size
+        return True
 
     def release(self, size: int) -> None:
         """Give ``size`` bytes back, and let those in line go on."""

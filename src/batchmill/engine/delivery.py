@@ -7,11 +7,12 @@ shows only when its files can be read.
 """
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from itertools import islice
+from itertools import accumulate, islice
 
 from batchmill import faultpoint
 from batchmill.domain.batch import Batch, Counts, Event, Status, advance
@@ -72,19 +73,25 @@ class ResultFile:
         self._pending_bytes = 0
         self.lines = 0
 
-    async def add(self, lines: Iterable[bytes]) -> None:
+    async def add(self, lines: Sequence[bytes]) -> None:
         """Append lines; raises StorageFull."""
-        for line in lines:
-            self.lines += 1
-            self._pending += (line, b"\n")
-            self._pending_bytes += len(line) + 1
+        self.lines += len(lines)
+        # Cut by their sums: to look at each line in turn would cost more than to write it.
+        ends, start = list(accumulate(map(len, lines), initial=0)), 0
+        while start < len(lines):
+            enough = ends[start] + _WRITE_BYTES - self._pending_bytes
+            stop = min(len(lines), bisect_left(ends, enough, start + 1))
+            self._pending += lines[start:stop]
+            self._pending_bytes += ends[stop] - ends[start]
             if self._pending_bytes >= _WRITE_BYTES:
                 await self._write()
+            start = stop
 
     async def _write(self) -> None:
         if self._writer is None:
             self._writer = await self._blobs.create(self._key)
-        data, self._pending, self._pending_bytes = b"".join(self._pending), [], 0
+        self._pending.append(b"")
+        data, self._pending, self._pending_bytes = b"\n".join(self._pending), [], 0
         await self._writer.write(data)
 
     async def finish(self, batch: Batch, name: str, now: float) -> File | None:
@@ -128,11 +135,10 @@ class Sums:
     price: int = 0
     entries: list[Entry] = field(default_factory=list)
 
-    def count(self, shard: Shard, records: Sequence[Record], found: Sequence[Entry]) -> None:
+    def count(self, shard: Shard, found: Sequence[Entry], completed: int, failed: int) -> None:
         """Count a shard: its lines, and what those that were settled used and cost."""
-        good = sum(record.ok for record in records)
-        self.completed += good
-        self.failed += len(records) - good
+        self.completed += completed
+        self.failed += failed
         for entry in found:
             self.usage += entry.usage
             self.list_price += entry.list_price
@@ -171,37 +177,48 @@ class Deliverer:
         output = ResultFile(self._blobs, f"results/{batch.id}/output.jsonl")
         error = ResultFile(self._blobs, f"results/{batch.id}/error.jsonl")
         faultpoint.passed("deliver.before_output")
-        await self._store.shards.fence(batch.id)
+        shards = await self._still_shards(batch.id)
         sealed = await self._journal.seal(batch.id)
         try:
             # A dispatcher that slept here may find the batch delivered, and the journal empty:
             # it must not put that in the place of the result files.
-            if await self._is_due(batch):
-                sums = await self._write_lines(batch, sealed, output, error)
+            current = await self._store.batches.get(batch.account, batch.id)
+            if current is not None and current.status is batch.status:
+                sums = await self._write_lines(batch, shards, sealed, output, error)
                 if await sealed.stands():
-                    await self._close(batch, output, error, sums)
+                    await self._close(replace(batch, resent=current.resent), output, error, sums)
         finally:
             await output.abort()
             await error.abort()
         await self._journal.drop(batch.id)
 
-    async def _is_due(self, batch: Batch) -> bool:
-        """Whether nobody else has delivered the batch."""
-        current = await self._store.batches.get(batch.account, batch.id)
-        return current is not None and current.status is batch.status
+    async def _still_shards(self, batch_id: str) -> Sequence[Shard]:
+        """The shards of a batch; neither which are done nor their sums change any more."""
+        shards = await self._store.shards.of_batch(batch_id)
+        if all(shard.status is ShardStatus.DONE for shard in shards):
+            return shards
+        await self._store.shards.fence(batch_id)
+        return await self._store.shards.of_batch(batch_id)
 
     async def _write_lines(
-        self, batch: Batch, sealed: Sealed, output: ResultFile, error: ResultFile
+        self,
+        batch: Batch,
+        shards: Sequence[Shard],
+        sealed: Sealed,
+        output: ResultFile,
+        error: ResultFile,
     ) -> Sums:
         sums = Sums()
-        shards = await self._store.shards.of_batch(batch.id)
         models = dict.fromkeys(model for shard in shards for model in shard.models)
         terms = await self._prices.terms(batch, list(models))
         async for shard, settled in _read_ahead(sealed, shards):
             records = await self._records(batch, shard, settled)
-            sums.count(shard, records, entries_of(terms, shard, settled.values()))
-            await output.add(record.line for record in records if record.ok)
-            await error.add(record.line for record in records if not record.ok)
+            good = [record.line for record in records if record.ok]
+            bad = [record.line for record in records if not record.ok]
+            found = entries_of(terms, shard, settled.values())
+            sums.count(shard, found, len(good), len(bad))
+            await output.add(good)
+            await error.add(bad)
         return sums
 
     async def _records(
@@ -229,14 +246,12 @@ class Deliverer:
         faultpoint.passed("deliver.after_output")
         error_file = await error.finish(batch, "error", now)
         faultpoint.passed("deliver.after_error")
-        current = await self._store.batches.get(batch.account, batch.id)
         after = replace(
             advance(batch, Event.DELIVERED, now),
             counts=Counts(sums.completed + sums.failed, sums.completed, sums.failed),
             usage=sums.usage,
             list_price=sums.list_price,
             price=sums.price,
-            resent=current.resent if current is not None else batch.resent,
             output_file_id=output_file.id if output_file else None,
             error_file_id=error_file.id if error_file else None,
         )

@@ -6,6 +6,7 @@ cluster. It holds nothing that the store does not: at start every running
 shard that no worker runs goes back to waiting, its journal kept.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -145,8 +146,10 @@ class Dispatcher:
         for gone in await self._roster.read():
             self._handout.forget(gone)
         self._steps.invite()
-        for run in self._roster.next(_STEPS_AT_ONCE):
-            await self._steps.step(run)
+        stepping = self._roster.next(_STEPS_AT_ONCE)
+        # Side by side: what they ask of the store at the same time, it is asked at once.
+        await asyncio.gather(*map(self._steps.step, stepping))
+        for run in stepping:
             self._handout.offer(run)
         if not self._is_stopping and self._roster.successor is None:
             await self._handout.hand_out()

@@ -8,6 +8,7 @@ an answer is decided by the rules in ``domain``; this module carries it out.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from batchmill import faultpoint
 from batchmill.domain.ledger import is_thinking
@@ -19,7 +20,7 @@ from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.lease import Lease
 from batchmill.engine.upstream import Company, Upstream
-from batchmill.ports import Clock, FaultKind, Record, Reply, TransportFault
+from batchmill.ports import Clock, Exchange, FaultKind, Outcome, Record, Reply, TransportFault
 from batchmill.telemetry import EngineMetrics, Fact, get_logger
 
 log = get_logger()
@@ -37,6 +38,15 @@ _FAULT_TEXT = {
     FaultKind.TOO_LARGE: "The upstream's answer is larger than max_answer_bytes allows.",
     FaultKind.GARBLED: "The upstream's answer is not HTTP.",
 }
+
+
+class Promise:
+    """Lines that will be offered to a lane: ``left`` of them are still to come."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, lines: int) -> None:
+        self.left = lines
 
 
 class Lane:
@@ -66,11 +76,10 @@ class Lane:
         self._failed = 0
         self._ready: deque[Job] = deque()
         self._resting: dict[Job, asyncio.Task[None]] = {}
-        self._slots: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._lease: Lease | None = None
         self._outlets: dict[Outlet, Upstream] = {}
-        self.promised = 0
+        self.promises: set[Promise] = set()
 
     # --- slots that are shared with other processes ---
 
@@ -98,17 +107,22 @@ class Lane:
     def outstanding(self) -> int:
         """Lines that are promised, queued, in flight, or waiting to be sent again."""
         in_flight = sum(one.in_flight for one in self._upstreams)
-        return self.promised + len(self._ready) + len(self._resting) + in_flight
+        return self._promised + len(self._ready) + len(self._resting) + in_flight
 
     # --- what the worker asks and tells ---
 
     def wanted(self) -> int:
-        """How many more lines would keep every slot busy; ``promised`` ones are on their way."""
-        slots = sum(one.pace.limit for one in self._upstreams)
-        return slots * _LOOKAHEAD - self.promised - len(self._ready)
+        """How many more lines would keep every slot busy; promised ones are on their way."""
+        slots = sum(one.pace.target for one in self._upstreams)
+        return slots * _LOOKAHEAD - self._promised - len(self._ready)
+
+    @property
+    def _promised(self) -> int:
+        return sum(max(0, one.left) for one in self.promises)
 
     def offer(self, job: Job) -> None:
         """Queue a line behind the others."""
+        job.carrier = self
         self._ready.append(job)
         self._pump()
 
@@ -135,9 +149,9 @@ class Lane:
             one.observe()
 
     async def close(self) -> None:
-        """End every slot. The lines' shards were stopped before."""
+        """End what is in flight. The lines' shards were stopped before."""
         self._is_closing = True
-        tasks = [*self._slots, *self._resting.values()]
+        tasks = list(self._resting.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -162,44 +176,12 @@ class Lane:
             upstream = self._choose()
             if upstream is None:
                 return
-            upstream.in_flight += 1
-            job = self._ready.popleft()
-            if upstream.parked:
-                upstream.parked.pop().set_result(job)
-            else:
-                slot = asyncio.create_task(self._run_slot(upstream, job))
-                self._slots.add(slot)
-                slot.add_done_callback(self._slot_ended)
-
-    def _slot_ended(self, slot: asyncio.Task[None]) -> None:
-        self._slots.discard(slot)
-        if not slot.cancelled() and (error := slot.exception()) is not None:
-            log.error(Fact.SLOT_BROKE, model=self.model, exc_info=error)
-
-    async def _run_slot(self, upstream: Upstream, job: Job) -> None:
-        """Send lines one after the other, for as long as the lane lives."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        while True:
-            job.task = task
-            try:
-                await self._carry(upstream, job)
-            except Exception as error:  # noqa: BLE001 - a slot outlives what a line runs into
-                self._on_breakage(job, error)
-            upstream.in_flight -= 1
-            if self._ready and self._choose() is upstream:
-                upstream.in_flight += 1
-                job = self._ready.popleft()
-                continue
-            turn: asyncio.Future[Job] = loop.create_future()
-            upstream.parked.append(turn)
-            self._pump()
-            job = await turn
+            self._send(upstream, self._ready.popleft())
 
     # --- one line at one upstream ---
 
-    async def _carry(self, upstream: Upstream, job: Job) -> None:
-        """Send a line and act on what comes back. Never raises for a line's own fault."""
+    def _send(self, upstream: Upstream, job: Job) -> None:
+        """Send a line that has a slot, unless there is no more sense in it."""
         active = job.active
         job.sent_at = self._clock.now()
         left = active.deadline - job.sent_at
@@ -208,36 +190,57 @@ class Lane:
         if active.is_stopped or left <= 0:
             active.end(job)
             return
-        if self._lease is not None and self._lease.is_out:
-            # The process may have slept since the line was given to this slot.
-            self._wait_for_upstream(job, self._ready.appendleft)
-            return
-        if active.begin(job):
-            self._metrics.resent.inc()
-        job.region = upstream.region
-        faultpoint.passed("line.before_sent")
+        upstream.in_flight += 1
+        job.upstream, job.region = upstream, upstream.region
         try:
-            body = job.body
-            if not (job.is_plain and upstream.is_passing_plain):
-                body = rewrite_body(body, drop=upstream.drop, model=upstream.model)
-            patience = left + _DEADLINE_SLACK
-            reply = await upstream.transport.send(active.path, body, job.id, patience)
-        except TransportFault as fault:
-            self._on_fault(upstream, job, fault)
-        except asyncio.CancelledError:
-            self._on_abort(job)
-        else:
-            faultpoint.passed("line.after_answer")
-            self._on_reply(upstream, job, reply)
+            if active.begin(job):
+                self._metrics.resent.inc()
+            faultpoint.passed("line.before_sent")
+            job.exchange = self._post(upstream, job, left + _DEADLINE_SLACK)
+        except Exception as error:  # noqa: BLE001 - a lane outlives what a line runs into
+            # Later, as every end is told: else many lines of that kind would be a deep recursion.
+            job.exchange = asyncio.get_running_loop().call_soon(self._on_end, job, error)
 
-    def _on_abort(self, job: Job) -> None:
-        """Cancelled: by the stop of its shard, which the slot survives, or with the lane."""
+    def _post(self, upstream: Upstream, job: Job, patience: float) -> Exchange:
+        request = job.request
+        body = request.body
+        if not (request.is_plain and upstream.is_passing_plain):
+            body = rewrite_body(body, drop=upstream.drop, model=upstream.model)
+        on_end = partial(self._on_end, job)
+        return upstream.transport.post(job.active.path, body, job.id, patience, on_end)
+
+    def abort(self, job: Job) -> None:
+        """End a line that is at an upstream, without an answer."""
+        if job.exchange is not None:
+            job.exchange.cancel()
+        self._free(job)
         job.active.end(job)
-        task = asyncio.current_task()
-        if job.active.is_stopped and task is not None and not self._is_closing:
-            task.uncancel()
+        self._pump()
+
+    def _on_end(self, job: Job, outcome: Outcome) -> None:
+        """Act on what came back. Never raises."""
+        upstream = self._free(job)
+        if self._is_closing:
+            job.active.end(job)
             return
-        raise asyncio.CancelledError
+        try:
+            if isinstance(outcome, Reply):
+                faultpoint.passed("line.after_answer")
+                self._on_reply(upstream, job, outcome)
+            elif isinstance(outcome, TransportFault):
+                self._on_fault(upstream, job, outcome)
+            else:
+                self._on_breakage(job, outcome)
+        except Exception as error:  # noqa: BLE001 - a lane outlives what a line runs into
+            self._on_breakage(job, error)
+        self._pump()
+
+    def _free(self, job: Job) -> Upstream:
+        """The line's slot is free again; whose it was."""
+        upstream, job.exchange = job.upstream, None
+        assert upstream is not None  # noqa: S101 - the line was sent
+        upstream.in_flight -= 1
+        return upstream
 
     def _on_reply(self, upstream: Upstream, job: Job, reply: Reply) -> None:
         answer = judge(reply.status, reply.body)
@@ -246,7 +249,7 @@ class Lane:
             self._settle(job, answer)
             return
         reason = "bad_answer" if answer.fault else str(answer.status)
-        upstream.note_bad_answer(answer.status, reason)
+        upstream.note_bad_answer(answer.status, reason, reply.retry_after)
         if upstream.is_down_by(answer.status):
             # To the back: should it be this line that is answered so, another one asks next.
             self._wait_for_upstream(job, self._ready.append)
@@ -294,11 +297,11 @@ class Lane:
         if answer.fault is not None:
             self._settle_unanswered(job, f"The upstream sent {answer.fault}.")
             return
-        line = output_line(job.id, job.custom_id, answer, job.region)
+        line = output_line(job.id, job.request.custom_id, answer, job.region)
         self._record(job, line, answer.usage if answer.is_success else None)
 
     def _settle_unanswered(self, job: Job, message: str) -> None:
-        line = error_line(job.id, job.custom_id, code=UPSTREAM_CODE, message=message)
+        line = error_line(job.id, job.request.custom_id, code=UPSTREAM_CODE, message=message)
         self._record(job, line, None)
 
     def _record(self, job: Job, line: bytes, used: Usage | None) -> None:
@@ -314,7 +317,7 @@ class Lane:
             used or ZERO,
             line,
             model=job.model,
-            thinks=used is not None and is_thinking(used, asked=job.thinks),
+            thinks=used is not None and is_thinking(used, asked=job.request.thinks),
             millis=int(seconds * 1000),
             rejections=job.tries.rejections,
             retries=job.tries.faults + job.tries.rejections,

@@ -5,11 +5,11 @@ Shards and the move of the status are stored in one transaction.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from batchmill import faultpoint
-from batchmill.domain.batch import Batch, Event, LineError, advance
+from batchmill.domain.batch import Batch, Counts, Event, LineError, advance
 from batchmill.domain.catalog import TEST_MODEL
 from batchmill.domain.faults import price_faults
 from batchmill.domain.file import File
@@ -32,6 +32,16 @@ class ShardSize:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a batch was planned to be, as the store has it: who planned it need not read it."""
+
+    batch: Batch
+    input_blob: str
+    terms: Terms
+    shards: Sequence[Shard]
+
+
 class Planner:
     """Turns validating batches into running or failed ones."""
 
@@ -52,8 +62,8 @@ class Planner:
         self._prices = prices
         self._shard_size = shard_size
 
-    async def plan(self, batch: Batch) -> None:
-        """Validate the batch's input and store its shards, or why it failed.
+    async def plan(self, batch: Batch) -> Plan | None:
+        """Validate the batch's input and store its shards, or why it failed: then None.
 
         Does nothing if the batch was cancelled meanwhile. Raises BlobMissing
         and StorageFull.
@@ -61,7 +71,7 @@ class Planner:
         file = await self._store.files.get(batch.account, batch.input_file_id)
         if file is None or file.is_expired(self._clock.now()):
             await self._reject(batch, (_no_file(batch.input_file_id),))
-            return
+            return None
         reading = _Reading(batch, file, _rules_of(batch, self._rules), self._shard_size)
         async for chunk in self._blobs.read(file.blob):
             await asyncio.to_thread(reading.feed, chunk)
@@ -69,15 +79,16 @@ class Planner:
         terms = await self._prices.terms(batch, reading.check.models)
         if errors := errors or _price_faults(batch, reading.check.models, terms):
             await self._reject(batch, errors)
-        else:
-            await self._accept(batch, reading, terms)
+            return None
+        planned = await self._accept(batch, reading, terms)
+        return None if planned is None else Plan(planned, file.blob, terms, reading.shards)
 
     async def _reject(self, batch: Batch, errors: tuple[LineError, ...]) -> None:
         failed = replace(advance(batch, Event.REJECTED, self._clock.now()), errors=errors)
         if await self._store.batches.move(batch, failed):
             log.info(Fact.BATCH_REJECTED, batch_id=batch.id, errors=len(errors))
 
-    async def _accept(self, batch: Batch, reading: "_Reading", terms: Terms) -> None:
+    async def _accept(self, batch: Batch, reading: "_Reading", terms: Terms) -> Batch | None:
         planned = advance(batch, Event.PLANNED, self._clock.now())
         models = reading.check.models
         currencies = {tariff.currency for tariff in terms.tariffs.values()}
@@ -85,16 +96,19 @@ class Planner:
             planned,
             model=models[0] if len(models) == 1 else None,
             currency=next(iter(currencies), None),
+            counts=Counts(total=sum(shard.lines for shard in reading.shards)),
         )
         faultpoint.passed("plan.before_stored")
-        if await self._store.batches.plan(batch, planned, reading.shards):
-            faultpoint.passed("plan.after_stored")
-            log.info(
-                Fact.BATCH_PLANNED,
-                batch_id=batch.id,
-                lines=sum(shard.lines for shard in reading.shards),
-                shards=len(reading.shards),
-            )
+        if not await self._store.batches.plan(batch, planned, reading.shards):
+            return None
+        faultpoint.passed("plan.after_stored")
+        log.info(
+            Fact.BATCH_PLANNED,
+            batch_id=batch.id,
+            lines=planned.counts.total,
+            shards=len(reading.shards),
+        )
+        return planned
 
 
 class _Reading:
@@ -109,18 +123,16 @@ class _Reading:
         self._shards = ShardCutter(batch.id, max_lines=size.lines, max_bytes=size.bytes)
 
     def feed(self, chunk: bytes) -> None:
-        self._take(self._lines.feed(chunk))
+        self._take(self._lines.cut(chunk))
 
     def finish(self) -> tuple[LineError, ...]:
         self._take(self._lines.finish())
         self._keep(self._shards.finish(self._bytes))
         return self.check.finish()
 
-    def _take(self, raws: list[RawLine]) -> None:
-        for raw in raws:
-            line = self.check.check(raw)
-            if line is not None:
-                self._keep(self._shards.add(line))
+    def _take(self, raws: Iterable[RawLine]) -> None:
+        for line in self.check.check_all(raws):
+            self._keep(self._shards.add(line))
 
     def _keep(self, shard: Shard | None) -> None:
         if shard is not None:

@@ -65,10 +65,11 @@ class Roster:
             self._stale.pop(batch_id, None)
         # Whoever is met first is the first to be handed out.
         for batch in sorted(found.values(), key=lambda one: one.expires_at):
-            self._renew(batch)
+            self.renew(batch)
         return [gone for batch_id in due if batch_id not in found for gone in self._drop(batch_id)]
 
-    def _renew(self, batch: Batch) -> None:
+    def renew(self, batch: Batch) -> None:
+        """The batch is as the store has it: it is to be stepped."""
         run = self.runs.get(batch.id)
         if run is None:
             run = BatchRun(batch, running=self.adopted.pop(batch.id, set()))

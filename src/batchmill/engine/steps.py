@@ -87,7 +87,7 @@ class Steps:
         if self._is_overdue(run):
             await self._move(run, Event.DEADLINE_PASSED)
         elif self._plans.take(run):
-            self._begin(run, self._planner.plan(run.batch), self._plans)
+            self._begin(run, self._plan(run), self._plans)
 
     async def _step_in_progress(self, run: BatchRun) -> None:
         if not run.shards_known:
@@ -124,6 +124,10 @@ class Steps:
         elif not run.running and self._deliveries.take(run):
             self._begin(run, self._deliver(run.batch), self._deliveries)
 
+    async def _plan(self, run: BatchRun) -> Batch | None:
+        run.plan = await self._planner.plan(run.batch)
+        return None if run.plan is None else run.plan.batch
+
     async def _deliver(self, batch: Batch) -> None:
         await self._treasury.admit(batch)
         await self._deliverer.deliver(batch)
@@ -149,7 +153,7 @@ class Steps:
     # --- jobs ---
 
     def _begin(
-        self, run: BatchRun, work: Coroutine[Any, Any, None], turns: Turns | None = None
+        self, run: BatchRun, work: Coroutine[Any, Any, Batch | None], turns: Turns | None = None
     ) -> None:
         if self._is_stopping:
             work.close()
@@ -157,11 +161,15 @@ class Steps:
         run.job = asyncio.create_task(self._do(run, work, turns))
 
     async def _do(
-        self, run: BatchRun, work: Coroutine[Any, Any, None], turns: Turns | None
+        self, run: BatchRun, work: Coroutine[Any, Any, Batch | None], turns: Turns | None
     ) -> None:
-        """Do one piece of work on a batch; what fails is tried again later."""
+        """Do one piece of work on a batch; what fails is tried again later.
+
+        The batch is read again, unless the work says what became of it.
+        """
+        made: Batch | None = None
         try:
-            await self._work_or_break(run, work)
+            made = await self._work_or_break(run, work)
             run.failures = 0
         except Exception as error:  # noqa: BLE001 - one batch's trouble is not the others'
             self._roster.put_off(run, error)
@@ -169,14 +177,20 @@ class Steps:
             run.job = None
             if turns is not None:
                 turns.give_back()
-            self._roster.reread(run)
+            if made is None:
+                self._roster.reread(run)
+            else:
+                self._roster.renew(made)
             self._wake()
 
-    async def _work_or_break(self, run: BatchRun, work: Coroutine[Any, Any, None]) -> None:
+    async def _work_or_break(
+        self, run: BatchRun, work: Coroutine[Any, Any, Batch | None]
+    ) -> Batch | None:
         try:
-            await work
+            return await work
         except BlobMissing:
             await self._break(run)
+            return None
 
     async def _break(self, run: BatchRun) -> None:
         """The input's bytes are gone: nothing can bring this batch to its end."""

@@ -7,16 +7,19 @@ every line is durable in the journal.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from batchmill import faultpoint
 from batchmill.domain.lines import parse_request
+from batchmill.domain.shards import FIRST_ATTEMPT, Shard
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.budget import Budget
-from batchmill.engine.lane import Lane
+from batchmill.engine.lane import Lane, Promise
 from batchmill.engine.purse import Purses
 from batchmill.engine.reading import read_groups
-from batchmill.ports import Blobs, Clock, Journal, RunKey, ShardEnd, ShardRun, ShardStore
+from batchmill.ports import Blobs, Clock, Journal, RunKey, Settled, ShardEnd, ShardRun, ShardStore
 from batchmill.telemetry import EngineMetrics, Fact, get_logger
 
 log = get_logger()
@@ -29,30 +32,25 @@ class ShardBroken(Exception):
     """The input no longer holds what the plan says: its bytes were changed behind our back."""
 
 
-class Promise:
-    """Lines that lanes are told of before they are read, so that they do not ask for more."""
-
-    def __init__(self, lanes: list[Lane], lines: int) -> None:
-        self._lanes = lanes
-        self._left = lines
+@contextmanager
+def _promised(lanes: Iterable[Lane], lines: int) -> Iterator[Promise]:
+    """Tell lanes of lines before they are read, so that they do not ask for more."""
+    promise = Promise(lines)
+    for lane in lanes:
+        lane.promises.add(promise)
+    try:
+        yield promise
+    finally:
         for lane in lanes:
-            lane.promised += lines
+            lane.promises.discard(promise)
 
-    def keep_one(self) -> None:
-        """One line is about to be offered, or needs no sending."""
-        if self._left:
-            self._left -= 1
-            for lane in self._lanes:
-                lane.promised -= 1
 
-    def release(self) -> None:
-        """What is left of the promise will not be kept."""
-        self._take(self._left)
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Where the lines of a shard go, by their model's place in it, and what was promised there."""
 
-    def _take(self, lines: int) -> None:
-        self._left -= lines
-        for lane in self._lanes:
-            lane.promised -= lines
+    lanes: Sequence[Lane]
+    promise: Promise
 
 
 class LocalWorker:
@@ -95,22 +93,25 @@ class LocalWorker:
     async def run(self, run: ShardRun) -> ShardEnd:
         """Run a shard to its end. Raises BlobMissing, OSError, ShardBroken, StorageFull."""
         log.debug(Fact.SHARD_STARTED, **_names(run))
-        promise = Promise([self._lane_of(model) for model in run.shard.models], run.shard.lines)
-        try:
-            before = await self._journal.read(run.shard.batch_id, run.shard.index)
-            budget = self._budgets[self._lane_of(run.shard.models[0])]
-            active = ActiveShard(run, before, budget, self._treasury)
+        lanes = [self._lane_of(model) for model in run.shard.models]
+        with _promised(lanes, run.shard.lines) as promise:
+            before = await self._before(run.shard)
+            active = ActiveShard(run, before, self._budgets[lanes[0]], self._treasury)
             active.segment = await self._journal.open(run.shard, active.note_durable, before)
-            return await self._run_active(active, promise)
-        finally:
-            promise.release()
+            return await self._run_active(active, Feed(lanes, promise))
 
-    async def _run_active(self, active: ActiveShard, promise: "Promise") -> ShardEnd:
+    async def _before(self, shard: Shard) -> Settled:
+        """What earlier attempts at the shard have left, if there were any."""
+        if shard.attempt == FIRST_ATTEMPT:
+            return Settled({}, frozenset())
+        return await self._journal.read(shard.batch_id, shard.index)
+
+    async def _run_active(self, active: ActiveShard, feed: Feed) -> ShardEnd:
         self._active.add(active)
         if self._is_stopping or active.batch_id in self._cancelled:
             active.stop()
         try:
-            await self._feed_until_stopped(active, promise)
+            await self._feed_until_stopped(active, feed)
             await active.over.wait()
         finally:
             self._active.discard(active)
@@ -140,9 +141,9 @@ class LocalWorker:
 
     # --- feeding ---
 
-    async def _feed_until_stopped(self, active: ActiveShard, promise: "Promise") -> None:
+    async def _feed_until_stopped(self, active: ActiveShard, feed: Feed) -> None:
         """Feed every line, or give up feeding when the shard is stopped meanwhile."""
-        feeding = asyncio.create_task(self._feed_in_turn(active, promise))
+        feeding = asyncio.create_task(self._feed_in_turn(active, feed))
         over = asyncio.create_task(active.over.wait())
         try:
             await asyncio.wait({feeding, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -154,11 +155,11 @@ class LocalWorker:
         if not feeding.cancelled():
             feeding.result()
 
-    async def _feed_in_turn(self, active: ActiveShard, promise: "Promise") -> None:
-        async with self._reading[self._lane_of(active.run.shard.models[0])]:
-            await self._feed(active, promise)
+    async def _feed_in_turn(self, active: ActiveShard, feed: Feed) -> None:
+        async with self._reading[feed.lanes[0]]:
+            await self._feed(active, feed)
 
-    async def _feed(self, active: ActiveShard, promise: "Promise") -> None:
+    async def _feed(self, active: ActiveShard, feed: Feed) -> None:
         shard = active.run.shard
         fed = 0
         blob, longest = active.run.input_blob, self._max_line_bytes
@@ -167,22 +168,27 @@ class LocalWorker:
                 if active.is_stopped:
                     return
                 fed += 1
-                promise.keep_one()
+                feed.promise.left -= 1
                 if raw.data is not None and raw.number not in active.done_before:
-                    await self._feed_line(active, raw.number, raw.data)
+                    job = active.job(raw.number, parse_request(raw.data))
+                    if not self._takes_at_once(job):
+                        await self._make_room(job)
+                    active.feed()
+                    feed.lanes[job.model].offer(job)
                 if fed % _BREATH == 0:
                     await asyncio.sleep(0)
         if fed != shard.lines:
             raise ShardBroken(f"shard {shard.index} holds {fed} lines, not {shard.lines}")
         active.feeding_ended()
 
-    async def _feed_line(self, active: ActiveShard, number: int, data: bytes) -> None:
-        request = parse_request(data)
+    def _takes_at_once(self, job: Job) -> bool:
+        """Whether there is room for the line; then it has taken it."""
+        return self._journal.is_roomy and job.active.budget.take_at_once(len(job.request.body))
+
+    async def _make_room(self, job: Job) -> None:
+        """Take room for the line as soon as there is some."""
         await self._journal.roomy()
-        await active.budget.take(len(request.body))
-        job = Job(active, number, request)
-        active.feed()
-        self._lane_of(request.model).offer(job)
+        await job.active.budget.take(len(job.request.body))
 
     # --- progress and stopping ---
 
