@@ -3,7 +3,7 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,11 +17,19 @@ from bench import (
     dispatching,
     efficiency,
     end_to_end,
+    footprint,
+    goal_run,
+    goals,
     report,
 )
+from bench.goals import Key
+from bench.rivals import contest
 
 RESULTS = Path(__file__).with_name("results.md")
-IN_FLIGHT = (256, 512)
+# What a run measures by itself; the other parts are asked for, and kept behind this line.
+ALWAYS = ("goals", "rivals")
+APART = "\n# Measured apart\n"
+IN_FLIGHT = (256, 512, None)
 CROWD = 10_000
 RUNNING = (1, 10, 100, 1_000)
 FINISHED = (0, 1_000)
@@ -43,16 +51,38 @@ class Size:
     megabytes: int
     looks: int
     slice: float
+    kill_lines: int
+    goals: goal_run.Amount
     database: str | None = None
 
 
-FULL = Size(rounds=3, lines=20_000, engine_lines=10_000, megabytes=500, looks=15, slice=3_600.0)
-QUICK = Size(rounds=1, lines=5_000, engine_lines=2_560, megabytes=100, looks=5, slice=600.0)
+FULL = Size(
+    rounds=3,
+    lines=20_000,
+    engine_lines=10_000,
+    megabytes=500,
+    looks=15,
+    slice=3_600.0,
+    kill_lines=2_000,
+    goals=goal_run.FULL,
+)
+QUICK = Size(
+    rounds=1,
+    lines=5_000,
+    engine_lines=2_560,
+    megabytes=100,
+    looks=5,
+    slice=600.0,
+    kill_lines=500,
+    goals=goal_run.QUICK,
+)
 
 
 def main() -> None:
     """Measure the parts that are asked for."""
     parts: dict[str, Callable[[Path, Size], str]] = {
+        "goals": _goals,
+        "rivals": _rivals,
         "end-to-end": _end_to_end,
         "efficiency": _efficiency,
         "bulk": _bulk,
@@ -74,11 +104,11 @@ def main() -> None:
     if asked.database and asked.only not in DATABASES:
         parser.error(f"--database goes with --only {' or '.join(DATABASES)}")
     size = replace(QUICK if asked.quick else FULL, database=asked.database)
-    chosen = [asked.only] if asked.only else list(parts)
+    chosen = [asked.only] if asked.only else ALWAYS
     with tempfile.TemporaryDirectory(prefix="batchmill-bench-") as folder:
         texts = [_tell(parts[name], Path(folder) / name, size) for name in chosen]
     if not asked.only:
-        RESULTS.write_text(_document(texts, size))
+        RESULTS.write_text(_document(texts, size, RESULTS.read_text()))
 
 
 def _tell(part: Callable[[Path, Size], str], folder: Path, size: Size) -> str:
@@ -89,35 +119,100 @@ def _tell(part: Callable[[Path, Size], str], folder: Path, size: Size) -> str:
     return text
 
 
-def _document(texts: list[str], size: Size) -> str:
+def _document(texts: list[str], size: Size, before: str) -> str:
+    """The page of the results; what was measured apart stays as it was ``before``."""
     kind = "a quick run, rough" if size.rounds == 1 else f"medians of {size.rounds} rounds"
     head = (
         "# What the bench measured\n\n"
         f"Written by `./bench/run`: {kind}, on {report.machine()}. "
         "Ratios hold better than absolute figures.\n"
     )
-    return "\n".join([head, *texts])
+    _, line, apart = before.partition(APART)
+    return "\n".join([head, *texts]) + line + apart
+
+
+def _goals(folder: Path, size: Size) -> str:
+    found = goal_run.measure(folder, size.goals)
+    place = folder / "bulk"
+    place.mkdir()
+    large = bulk.measure(place, megabytes=size.megabytes, rounds=size.rounds)
+    figures = {**found.figures, **_bulk_figures(large)}
+    return "\n".join(
+        [
+            f"## The goals\n\n{goals.told(figures)}",
+            _end_to_end_text(found.standings, size.goals.lines),
+            _efficiency_text(found.efficiencies),
+            _footprint_text(found.footprint),
+            f"## Behind the other goals\n\n{report.behind(found)}",
+            _bulk_text(large, size),
+        ]
+    )
+
+
+def _bulk_figures(measured: bulk.Bulk) -> dict[Key, float]:
+    """What the way of large files says of the goals."""
+    figures = {
+        Key.VALIDATION_MEMORY: measured.memory / bulk.MEGABYTE,
+        Key.VALIDATION_DELAY: 1_000 * measured.delay,
+        Key.FIRST_LINE: measured.first_line,
+    }
+    up, down, validation, _ = measured.speeds
+    if up.share is not None:
+        figures[Key.UPLOAD] = up.share
+    if down.share is not None and down.limit == bulk.NGINX:
+        figures[Key.DOWNLOAD] = down.share
+    if validation.share is not None:
+        figures[Key.VALIDATION_CPU] = 1 / validation.share
+    return figures
+
+
+def _rivals(folder: Path, size: Size) -> str:
+    outcomes = contest.measure(folder, lines=size.lines, kill_lines=size.kill_lines)
+    return (
+        f"## What users would pick instead\n\n{report.rivals(outcomes)}\n"
+        f"Each was killed with SIGKILL when half of {size.kill_lines:,} lines were answered, and "
+        "started again. Missing are answers that it does not have in the end; paid twice, lines "
+        "that the upstream answered again.\n"
+    )
 
 
 def _end_to_end(folder: Path, size: Size) -> str:
     standings = end_to_end.measure(folder, lines=size.lines, rounds=size.rounds)
+    return _end_to_end_text(standings, size.lines)
+
+
+def _end_to_end_text(standings: Sequence[end_to_end.Standing], lines: int) -> str:
     return (
-        f"## {size.lines:,} lines of {end_to_end.LINE_BYTES} bytes, "
+        f"## {lines:,} lines of {end_to_end.LINE_BYTES} bytes, "
         f"{end_to_end.SLOTS} in flight\n\n{report.end_to_end(standings)}"
     )
 
 
 def _efficiency(folder: Path, size: Size) -> str:
-    figures = efficiency.measure(folder, lines=size.engine_lines, in_flight=IN_FLIGHT)
+    figures = efficiency.measure(
+        folder, lines=size.engine_lines, in_flight=IN_FLIGHT, rounds=size.rounds
+    )
+    return _efficiency_text(figures)
+
+
+def _efficiency_text(figures: Sequence[efficiency.Efficiency]) -> str:
     return (
-        f"## An engine of {efficiency.SLOTS} slots, {efficiency.LATENCY:g} s a call\n\n"
-        f"{report.efficiency(figures)}"
+        f"## An engine of {efficiency.SLOTS} slots, {efficiency.MEAN:g} s "
+        f"± {efficiency.SPREAD:.0%} a call\n\n{report.efficiency(figures)}"
     )
 
 
+def _footprint_text(held: footprint.Footprint) -> str:
+    return f"## Memory of all processes\n\n{report.footprint(held)}"
+
+
 def _bulk(folder: Path, size: Size) -> str:
-    speeds = bulk.measure(folder, megabytes=size.megabytes, rounds=size.rounds)
-    return f"## A file of {size.megabytes} MB\n\n{report.bulk(speeds)}"
+    measured = bulk.measure(folder, megabytes=size.megabytes, rounds=size.rounds)
+    return _bulk_text(measured, size)
+
+
+def _bulk_text(measured: bulk.Bulk, size: Size) -> str:
+    return f"## A file of {size.megabytes} MB\n\n{report.bulk(measured)}"
 
 
 def _console(folder: Path, size: Size) -> str:

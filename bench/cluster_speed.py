@@ -24,7 +24,7 @@ from ray_nodes import RayNodes
 from batchmill.cluster.ray_control import kill_all
 from batchmill.cluster.ray_session import connected
 from bench.processes import cpu_seconds, python, running
-from bench.report import table
+from bench.tables import table
 
 SLOTS = 256
 LATENCY = 1.0

@@ -61,11 +61,13 @@ class Crowd:
         async with store._database.relaxed() as connection:
             await insert_files(connection, [file for one in some for file in files_of(one)])
             await connection.execute(insert(batches), [new_row(one) for one in some])
-            await insert_shards(connection, [shard for one in some for shard in shards_of(one)])
+            await connection.run_sync(
+                insert_shards, [shard for one in some for shard in shards_of(one)]
+            )
             for one in some:
                 entries = [entry_of(shard, one) for shard in shards_of(one)]
                 if one.status.is_terminal:
-                    await insert_entries(connection, entries, one.ended_at)
+                    await connection.run_sync(insert_entries, entries, one.ended_at)
 
     def batch(self, number: int) -> Batch:
         """The one of this number; 0 is the oldest."""

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 WORDS = "Tell in one sentence what this is about and whether it is worth reading on. "
+# What each request's text begins with, and its number: no two are the same, and a server can tell.
+NUMBERED = "Request"
 
 
 def write_requests(path: Path, *, lines: int, line_bytes: int, model: str) -> None:
@@ -11,7 +13,8 @@ def write_requests(path: Path, *, lines: int, line_bytes: int, model: str) -> No
     with path.open("w") as file:
         for number in range(lines):
             bare = _line(number, model, "")
-            text = (WORDS * (line_bytes // len(WORDS) + 1))[: line_bytes - len(bare) - 1]
+            words = f"{NUMBERED} {number:07d}. " + WORDS * (line_bytes // len(WORDS) + 1)
+            text = words[: line_bytes - len(bare) - 1]
             file.write(_line(number, model, text) + "\n")
 
 

@@ -8,13 +8,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Event, Thread
 
 ROOT = Path(__file__).resolve().parent.parent
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 STOP_SECONDS = 60
+LOOK_SECONDS = 0.1
 
 
 def python(*arguments: str) -> list[str]:
@@ -23,9 +25,11 @@ def python(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def running(command: Sequence[str], log: Path) -> Iterator[tuple[int, str]]:
+def running(
+    command: Sequence[str], log: Path, *, cores: Iterable[int] | None = None
+) -> Iterator[tuple[int, str]]:
     """A started program: its process id, and the first line that ends with a URL or number."""
-    with log.open("ab") as errors:
+    with log.open("ab") as errors, nullcontext() if cores is None else pinned(cores):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT)
     try:
         line = process.stdout.readline().decode().strip() if process.stdout else ""
@@ -78,3 +82,52 @@ def _stat(pid: int) -> list[str]:
 def cpu_seconds(pids: Iterable[int]) -> float:
     """User and system time of processes so far."""
     return sum(TICK * (int(f[11]) + int(f[12])) for pid in pids if (f := _stat(pid)))
+
+
+def memory(pids: Iterable[int]) -> int:
+    """Bytes that processes hold together: what several share counts once (PSS)."""
+    return sum(map(_proportional, pids))
+
+
+def _proportional(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((1024 * int(n.split()[1]) for n in text.splitlines() if n.startswith("Pss:")), 0)
+
+
+class Peak:
+    """The most that was held at any look."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+@contextmanager
+def watched(pids: Callable[[], Iterable[int]]) -> Iterator[Peak]:
+    """Look all along at the memory of the processes that ``pids`` names at the time."""
+    peak, ended = Peak(), Event()
+
+    def watch() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            peak.bytes = max(peak.bytes, memory(pids()))
+
+    thread = Thread(target=watch, name="memory")
+    thread.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def pinned(cores: Iterable[int]) -> Iterator[None]:
+    """What is started meanwhile by this thread runs on these cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(cores))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,8 +1,8 @@
 """What a machine allows at best: a program that only stores what comes, and one that only sends.
 
 ``receive FILE`` writes every upload to FILE, syncs it, and answers;
-``send FILE`` answers every request with FILE by sendfile. Each prints its
-port, and runs until SIGTERM.
+``send FILE`` answers every request with FILE by sendfile; ``nginx FILE`` becomes
+nginx, which answers with it at its path. Each prints its port, and runs until SIGTERM.
 """
 
 import os
@@ -49,6 +49,41 @@ def send(path: Path) -> None:
             connection.sendfile(file)
 
 
+NGINX = """
+daemon off;
+worker_processes 1;
+user root;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  client_body_temp_path {folder}/nginx-body;
+  proxy_temp_path {folder}/nginx-proxy;
+  fastcgi_temp_path {folder}/nginx-fastcgi;
+  uwsgi_temp_path {folder}/nginx-uwsgi;
+  scgi_temp_path {folder}/nginx-scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    root {folder};
+  }}
+}}
+"""
+
+
+def nginx(path: Path) -> None:
+    """Become nginx, its socket open already: so it needs no port of its own choice."""
+    listening = listen()
+    listening.set_inheritable(True)
+    folder = path.parent.absolute()
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, port=listening.getsockname()[1]))
+    environment = os.environ | {"NGINX": f"{listening.fileno()};"}
+    os.execvpe("nginx", ["nginx", "-p", str(folder), "-c", str(config)], environment)
+
+
 def read_head(connection: socket.socket) -> tuple[bytes, bytes]:
     """The head of a request, and what came behind it."""
     data = b""
@@ -74,4 +109,4 @@ def leave(_number: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, leave)
-    {"receive": receive, "send": send}[sys.argv[1]](Path(sys.argv[2]))
+    {"receive": receive, "send": send, "nginx": nginx}[sys.argv[1]](Path(sys.argv[2]))

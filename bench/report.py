@@ -2,18 +2,24 @@
 
 import os
 import platform
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.bulk import Speed
+from bench.bulk import MEGABYTE, Bulk
 from bench.console import Sight
 from bench.crowd import Kind
 from bench.crowded import STEPS, Crowded
 from bench.dispatch_simulation import Simulation
 from bench.dispatching import Dispatching
 from bench.efficiency import Efficiency
-from bench.end_to_end import BATCHMILL, TRANSPORT, WRK, Standing
+from bench.end_to_end import BATCHMILL, TRANSPORT, WRK, WRK_HTTPS, Standing
+from bench.footprint import Footprint
+from bench.goal_run import Measured
+from bench.rivals.contest import Outcome
+from bench.tables import table
 
 
 def machine() -> str:
@@ -22,8 +28,17 @@ def machine() -> str:
     return (
         f"{os.cpu_count()} cores ({_processor()}), {pages / 2**30:.0f} GiB, "
         f"Linux {platform.release()}, Python {platform.python_version()}, "
-        f"uvloop {version('uvloop')}, aiohttp {version('aiohttp')}"
+        f"uvloop {version('uvloop')}, aiohttp {version('aiohttp')}, openai {version('openai')}"
+        f"{_wrk()}"
     )
+
+
+def _wrk() -> str:
+    """The version of wrk as it tells it, with what is before it; empty without wrk."""
+    if not shutil.which("wrk"):
+        return ""
+    told = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout
+    return f", wrk {told.split()[1]}"
 
 
 def load() -> str:
@@ -53,8 +68,9 @@ def end_to_end(standings: Sequence[Standing]) -> str:
         ]
         for one in standings
     ]
-    if all(one.name != WRK for one in standings):
-        rows.append([f"{WRK} (not installed)", "", "", "", "", ""])
+    stood = {one.name for one in standings}
+    absent = [name for name in (WRK, WRK_HTTPS) if name not in stood]
+    rows.extend([f"{name} (not installed)", "", "", "", "", ""] for name in absent)
     heads = ["", "CPU us/line", "x batchmill", "lines/s", "x batchmill", "upstream CPU us/line"]
     floor = next(one for one in standings if one.name == TRANSPORT)
     told = f"batchmill costs {ours.cpu_us / floor.cpu_us:.1f} times its transport alone."
@@ -63,35 +79,105 @@ def end_to_end(standings: Sequence[Standing]) -> str:
 
 def efficiency(figures: Sequence[Efficiency]) -> str:
     """One row a number of requests in flight."""
-    heads = ["in flight", "lines", "ideal s", "achieved s", "efficiency"]
+    heads = ["in flight", "most", "lines", "ideal s", "achieved s", "of ideal", "first 30 s"]
     rows = [
         [
-            str(one.max_in_flight),
+            "not set" if one.max_in_flight is None else str(one.max_in_flight),
+            str(one.most),
             f"{one.lines:,}",
             f"{one.ideal:.2f}",
             f"{one.seconds:.2f}",
             f"{one.share:.1%}",
+            f"{one.first:.1%}",
         ]
         for one in figures
     ]
-    return table(heads, rows)
+    told = (
+        "'First 30 s' is the share of the slots that were at work in the 30 seconds after the "
+        "first request."
+    )
+    return f"{table(heads, rows)}\n{told}\n"
 
 
-def bulk(speeds: Sequence[Speed]) -> str:
-    """One row a way of the bytes."""
+def footprint(held: Footprint) -> str:
+    """One row a load."""
+    rows = [
+        ["idle", f"{held.idle:.1f}"],
+        [f"{held.in_flight:,} in flight, over idle", f"{held.held:.1f}"],
+        [f"a batch of {held.small_lines:,} lines, over idle", f"{held.small:.1f}"],
+        [f"a batch of {held.large_lines:,} lines, over idle", f"{held.large:.1f}"],
+    ]
+    return table(["", "MB"], rows)
+
+
+def behind(found: Measured) -> str:
+    """What the goals' smaller ratios are made of."""
+    durable, race, crowd = found.durability, found.race, found.crowd
+    rows = [
+        ["the engine alone, CPU us/line: durable, and with a journal in memory"],
+        [f"an upstream that closes after its third answer, {race.lines:,} lines: failed, spent"],
+        [f"{crowd.batches} batches of {crowd.lines}, and one of all the lines: lines/s"],
+    ]
+    rows[0] += [f"{durable.durable_us:.1f}", f"{durable.careless_us:.1f}"]
+    rows[1] += [f"{race.failed:,}", f"{race.spent:,}"]
+    rows[2] += [f"{crowd.many:,.0f}", f"{crowd.one:,.0f}"]
+    if found.core is not None:
+        pair = [f"{found.core.ours:,.0f}", f"{found.core.wrk:,.0f}"]
+        rows.append(["on one core, and wrk on it: lines/s", *pair])
+    return table(["", "the one", "the other"], rows)
+
+
+def rivals(outcomes: Sequence[Outcome]) -> str:
+    """One row a contestant, batchmill as the measure."""
+    ours = outcomes[0]
+    heads = [
+        *("", "lines", "lines/s", "x batchmill", "CPU us/line", "x batchmill", "peak MB"),
+        *("missing after kill -9", "paid twice", "remark"),
+    ]
+    return table(heads, [_rival(one, ours) for one in outcomes], texts=(0, 9))
+
+
+def _rival(one: Outcome, ours: Outcome) -> list[str]:
+    if one.loss is None:
+        return [one.title, *[""] * 8, one.remark]
+    return [
+        one.title,
+        f"{one.lines:,}",
+        f"{one.lines_per_second:,.0f}",
+        f"{one.lines_per_second / ours.lines_per_second:.3f}",
+        f"{one.cpu_us:,.0f}",
+        f"{one.cpu_us / ours.cpu_us:.1f}",
+        f"{one.peak:.0f}",
+        f"{one.loss.missing:,}",
+        f"{one.loss.again:,} of {one.loss.lines:,}",
+        one.loss.remark,
+    ]
+
+
+def bulk(measured: Bulk) -> str:
+    """One row a way of the bytes, and what else a large file does."""
     heads = ["", "MB/s", "limit", "limit MB/s", "of the limit", "CPU s/GB"]
     rows = [
         [
             one.what,
             f"{one.megabytes_per_second:,.0f}",
             one.limit,
-            f"{one.limit_megabytes_per_second:,.0f}",
-            f"{one.share:.2f}",
+            _known(one.limit_megabytes_per_second, ",.0f"),
+            _known(one.share, ".2f"),
             f"{one.cpu:.2f}",
         ]
-        for one in speeds
+        for one in measured.speeds
     ]
-    return table(heads, rows)
+    told = (
+        f"An engine that validates the file grows by {measured.memory / MEGABYTE:.0f} MB, and its "
+        f"loop waits {1_000 * measured.delay:.0f} ms at most. From creating a batch of 50,000 "
+        f"lines, 35 MB, to the first of them sent: {measured.first_line:.2f} s."
+    )
+    return f"{table(heads, rows)}\n{told}\n"
+
+
+def _known(figure: float | None, style: str) -> str:
+    return "" if figure is None else format(figure, style)
 
 
 def console(sights: Sequence[Sight]) -> str:
@@ -158,18 +244,3 @@ def simulation(played: Sequence[Simulation]) -> str:
         ["Jain's index over accounts", *(f"{one.fairness:.3f}" for one in played)],
     ]
     return table(["", *("" for _ in played)], rows)
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its columns aligned for reading as text too."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    rule = [
-        ("-" * width if at == 0 else "-" * (width - 1) + ":") for at, width in enumerate(widths)
-    ]
-    return "".join(_row(cells, widths) for cells in (heads, rule, *rows))
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-    return f"| {' | '.join(padded)} |\n"

@@ -4,7 +4,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from bench.processes import family, python, running
 
 LOOK_SECONDS = 0.1
 LOOKS = 600
+ON_THE_WAY = ("validating", "in_progress", "finalizing")
+ENDS = frozenset({"completed", "failed", "expired", "cancelled"})
 BOUNDARY = "bench-boundary-0123456789"
 HEAD = (
     f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
@@ -34,10 +36,14 @@ class Address:
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the server's: its upstream and how much it may hold."""
+    """A model of the server's: its upstream and how much it may hold.
+
+    ``max_in_flight`` None is left to the server; ``ca`` vouches for an upstream over HTTPS.
+    """
 
     url: str
-    max_in_flight: int
+    max_in_flight: int | None
+    ca: Path | None = None
 
 
 class Batchmill:
@@ -56,10 +62,16 @@ class Batchmill:
     def wait_until_ready(self) -> None:
         """Return when both processes are up."""
         for _ in range(LOOKS):
-            if self._call("GET", "/readyz", base="")[0] == 200:
+            if self._is_ready():
                 return
             time.sleep(LOOK_SECONDS)
         raise RuntimeError("The server did not become ready in a minute.")
+
+    def _is_ready(self) -> bool:
+        try:
+            return self._call("GET", "/readyz", base="")[0] == 200
+        except ConnectionRefusedError:
+            return False
 
     def upload(self, path: Path) -> str:
         """Upload a file; its id."""
@@ -79,17 +91,52 @@ class Batchmill:
 
     def wait_for(self, batch_id: str) -> dict[str, Any]:
         """The batch when it is at its end; raises unless every line succeeded."""
+        batch = self.wait_for_end(batch_id)
+        if batch["status"] != "completed" or batch["request_counts"]["failed"]:
+            raise RuntimeError(f"The batch went wrong: {json.dumps(batch)[:1000]}")
+        return batch
+
+    def wait_for_end(self, batch_id: str) -> dict[str, Any]:
+        """The batch when it is at its end, whatever that is."""
         while True:
             batch: dict[str, Any] = self._json("GET", f"/batches/{batch_id}")
-            if batch["status"] == "completed" and not batch["request_counts"]["failed"]:
+            if batch["status"] in ENDS:
                 return batch
-            if batch["status"] not in {"validating", "in_progress", "finalizing"}:
-                raise RuntimeError(f"The batch went wrong: {json.dumps(batch)[:1000]}")
             time.sleep(LOOK_SECONDS)
+
+    def wait_until_idle(self) -> None:
+        """Return when no batch is on its way any more."""
+        while self._json("GET", f"/batches?limit=1&status={','.join(ON_THE_WAY)}")["data"]:
+            time.sleep(LOOK_SECONDS)
+
+    def find(self, batch_id: str, *, seconds: float) -> dict[str, Any] | None:
+        """The batch at its end, or as it is after ``seconds``; None if the server has none."""
+        end = time.monotonic() + seconds
+        while True:
+            status, body = self._call("GET", f"/batches/{batch_id}")
+            if status != 200:
+                return None
+            batch: dict[str, Any] = json.loads(body)
+            if batch["status"] in ENDS or time.monotonic() > end:
+                return batch
+            time.sleep(LOOK_SECONDS)
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples over their labels, 0 where there are none."""
+        status, text = self._call("GET", "/metrics", base="")
+        if status != 200:
+            raise RuntimeError(f"GET /metrics was answered with {status}: {text[:300]!r}")
+        return sum_of(text.decode(), name)
 
     def download(self, file_id: str) -> int:
         """Read a file to its end; how many bytes it had."""
         return download(self.address, f"{self._base}/files/{file_id}/content")
+
+    def cancel(self, batch_id: str) -> None:
+        """Cancel a batch, and wait until it is over."""
+        self._json("POST", f"/batches/{batch_id}/cancel")
+        while self._json("GET", f"/batches/{batch_id}")["status"] != "cancelled":
+            time.sleep(LOOK_SECONDS)
 
     def delete(self, file_id: str) -> None:
         """Delete a file."""
@@ -122,24 +169,34 @@ class Batchmill:
 
 
 @contextmanager
-def batchmill(folder: Path, models: Mapping[str, Model]) -> Iterator[Batchmill]:
-    """A server over ``folder`` that is ready for batches."""
+def batchmill(
+    folder: Path, models: Mapping[str, Model], *, cores: Iterable[int] | None = None
+) -> Iterator[Batchmill]:
+    """A server over ``folder`` that is ready for batches; on ``cores`` where they are given."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "batchmill.toml"
     config.write_text("\n".join(map(_table, models, models.values())))
     command = python("-m", "batchmill", "serve", "--config", str(config), "--port", "0")
     data = ("--data-dir", str(folder / "data"))
-    with running([*command, *data], folder / "server.log") as (pid, greeting):
+    with running([*command, *data], folder / "server.log", cores=cores) as (pid, greeting):
         server = Batchmill(pid, greeting.split()[-1])
         server.wait_until_ready()
         yield server
 
 
 def _table(name: str, model: Model) -> str:
-    return (
-        f'[[models]]\nname = "{name}"\n[[models.upstreams]]\n'
-        f'url = "{model.url}"\nmax_in_flight = {model.max_in_flight}\n'
-    )
+    lines = [f'[[models]]\nname = "{name}"\n[[models.upstreams]]\nurl = "{model.url}"']
+    if model.max_in_flight is not None:
+        lines.append(f"max_in_flight = {model.max_in_flight}")
+    if model.ca is not None:
+        lines.append(f'ca = "{model.ca}"')
+    return "\n".join([*lines, ""])
+
+
+def sum_of(text: str, name: str) -> float:
+    """The sum of the samples of ``name`` in an exposition of metrics."""
+    samples = (line for line in text.splitlines() if line.partition("{")[0].split(" ")[0] == name)
+    return sum(float(line.rpartition(" ")[2]) for line in samples)
 
 
 # --- bytes over a bare socket: the same client for the server and for the limits ---

@@ -2,12 +2,15 @@
 
 It reads a request no further than its Content-Length. ``batchmill
 mock-upstream`` looks at each request and costs four times as much a line, with
-which it would be what is measured. Prints its port, and runs until SIGTERM.
+which it would be what is measured. With a certificate and its key it speaks
+HTTPS. Prints its port, and runs until SIGTERM.
 """
 
+import argparse
 import asyncio
 import json
 import signal
+import ssl
 from typing import cast
 
 import uvloop
@@ -69,14 +72,27 @@ def request_size(data: bytes) -> int:
     return end + len(HEAD_END) + int(value)
 
 
-async def main() -> None:
+async def main(context: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    server = await loop.create_server(Answerer, "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(Answerer, "127.0.0.1", 0, backlog=4096, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     await ended.wait()
 
 
+def secured(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    """What is shown to clients; nothing where no certificate is given."""
+    if certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
 if __name__ == "__main__":
-    uvloop.run(main())
+    parser = argparse.ArgumentParser(prog="bench.upstream", description=__doc__)
+    parser.add_argument("--certificate")
+    parser.add_argument("--key")
+    asked = parser.parse_args()
+    uvloop.run(main(secured(asked.certificate, asked.key)))
