@@ -183,11 +183,12 @@ def test_the_next_dispatcher_sends_nothing_again(tmp_path: Path) -> None:
     run_on(tmp_path, main)
 
 
-def test_a_worker_that_dies_costs_what_it_had_in_flight(tmp_path: Path) -> None:
+def test_a_worker_that_dies_costs_what_it_had_in_flight_or_not_yet_durable(tmp_path: Path) -> None:
     async def main(deployment: Deployment, parts: Parts) -> None:
         batch = await submit(parts)
         await deployment.upstream.wait_until(lambda stats: stats.requests > LINES // 3)
         await deployment.machines[0].crash()
-        assert await deployment.check(parts, await ended(parts, batch)) <= SLOTS
+        # The slots may have been filled anew while the disk was busy with the last answers.
+        assert await deployment.check(parts, await ended(parts, batch)) <= 3 * SLOTS
 
     run_on(tmp_path, main)

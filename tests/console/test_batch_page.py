@@ -27,12 +27,14 @@ from batchmill.domain.batch import Event, Halt, LineError
 from batchmill.domain.convert import COLUMNS
 from batchmill.domain.ledger import Entry
 from batchmill.domain.money import UNITS
+from batchmill.domain.pacing import Bound
 from batchmill.domain.pricing import Item
 from batchmill.domain.usage import Usage
 from batchmill.ports import Progress, ShardTally
 from batchmill.service.batches import BatchSpec
 from batchmill.service.caller import Caller
 from batchmill.service.keys import KeySpec
+from batchmill.service.model_board import UpstreamFigures
 
 THREE = request_line("a") + request_line("b") + request_line("c")
 
@@ -92,6 +94,32 @@ def test_a_batch_that_has_not_begun_owes_its_figures(tmp_path: Path) -> None:
                 assert text in said, text
             assert "Cost —" in said
             assert "chart" not in page.text.split("<main")[1]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [(Bound.WINDOW, "In flight 7 / 64 "), (Bound.TRIAL, "In flight 7 / 64 trying more")],
+)
+def test_a_running_batch_shows_what_is_in_flight_and_why_no_more_is(
+    tmp_path: Path, bound: Bound, said: str
+) -> None:
+    async def main() -> None:
+        async with open_console(tmp_path) as visitor:
+            batch = await make_batch(visitor)
+            await visitor.house.move(batch["id"], Event.PLANNED, model="qwen-plus")
+            visitor.house.progress[batch["id"]] = Progress(None, 2.0)
+            figures = UpstreamFigures(True, 7, 64, 0, bound)
+            visitor.house.figures["qwen-plus", "http://a/v1"] = figures
+            page = await visitor.get(f"/batches/{batch['id']}")
+            assert said in text_of(page)
+            told = await visitor.house.client.get(f"/v1/batches/{batch['id']}")
+            assert told.json()["batchmill"]["progress"]["concurrency"] == {
+                "in_flight": 7,
+                "limit": 64,
+                "bound": bound.value,
+            }
 
     run(main())
 

@@ -99,6 +99,7 @@ def test_configurations_are_accepted(text: str, tmp_path: Path) -> None:
     file = tmp_path / "batchmill.toml"
     file.write_text(text)
     keys = dict.fromkeys(re.findall(r'api_key_env = "(\w+)"', text), "secret")
+    keys |= dict.fromkeys(re.findall(r'proxy_auth_env = "(\w+)"', text), "user:secret")
     databases = re.findall(r'database_env = "(\w+)"', text)
     keys |= dict.fromkeys(databases, "postgresql://batchmill@db.internal/batchmill")
     assert load_settings(file=file, env=keys, flags={}).settings
