@@ -1,6 +1,7 @@
 """The keep-alive race: a server closes a kept connection just as the next request leaves."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from raw_upstream import Peer, listen, plain
@@ -38,37 +39,21 @@ def test_a_server_that_closes_after_each_third_answer_causes_no_fault(
     run(main())
 
 
-def test_a_kept_connection_that_ends_unanswered_is_replaced_unseen(run: Run, make: Make) -> None:
-    """The server reads the second request of each connection and closes without a byte."""
-
-    async def main() -> None:
-        async def play(peer: Peer) -> None:
-            await peer.receive()
-            await peer.send(OK)
-            await peer.receive()
-            peer.close()
-
-        async with listen(play) as upstream:
-            transport = make(upstream.target())
-            for _ in range(4):
-                assert (await transport.send(CHAT, BODY, "k")).status == 200
-            assert upstream.connections == 4
-            await transport.close()
-
-    run(main())
-
-
-def test_a_kept_connection_that_is_reset_unanswered_is_replaced_unseen(
-    run: Run, make: Make
+@pytest.mark.parametrize("end", [Peer.close, Peer.reset])
+def test_a_kept_connection_that_ends_unanswered_is_replaced_unseen(
+    run: Run, make: Make, end: Callable[[Peer], None]
 ) -> None:
-    """As those of a server that was killed are."""
+    """The server reads the second request of each connection and ends it without a byte.
+
+    It closes, or resets as that of a server does which was killed.
+    """
 
     async def main() -> None:
         async def play(peer: Peer) -> None:
             await peer.receive()
             await peer.send(OK)
             await peer.receive()
-            peer.reset()
+            end(peer)
 
         async with listen(play) as upstream:
             transport = make(upstream.target())

@@ -16,11 +16,16 @@ from yarl import URL
 from batchmill.ports import FaultKind, Reply, Target, TransportFault
 from batchmill.upstream.aiohttp_connections import WRITING, SessionSettings, Writing, open_session
 from batchmill.upstream.aiohttp_route import find_route
-from batchmill.upstream.http_address import parse_url, shared_fields, whole_path
+from batchmill.upstream.http_address import (
+    IDLE_TIMEOUT,
+    check_key,
+    parse_url,
+    shared_fields,
+    whole_path,
+)
 from batchmill.upstream.http_fields import Oversized, Unreadable, read_retry_after, unpack
 from batchmill.upstream.http_tls import make_context
 
-IDLE_TIMEOUT = 30.0
 _PROXY_REFUSES = 407
 _WRONG_LOGIN = "the proxy asks for another user and password"
 
@@ -61,8 +66,7 @@ class AiohttpTransport:
 
         Raises ValueError where ``path`` or ``idempotency_key`` cannot stand in a request head.
         """
-        if not (idempotency_key.isascii() and idempotency_key.isprintable()):
-            raise ValueError("An idempotency key is printable ASCII.")
+        check_key(idempotency_key)
         fields = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
         return await self._exchange(self._request("POST", path, fields, body), timeout)
 

@@ -15,12 +15,10 @@ import msgspec
 
 from batchmill.domain.errors import ConfigError
 from batchmill.ports import AskingTransport, Outcome, Reply, Target
-from batchmill.upstream.http_address import RequestHeads, parse_url
+from batchmill.upstream.http_address import IDLE_TIMEOUT, RequestHeads, check_key, parse_url
 from batchmill.upstream.http_exchange import HttpExchange
 from batchmill.upstream.http_pool import Pool, PoolSettings
 from batchmill.upstream.http_tls import make_context
-
-IDLE_TIMEOUT = 30.0
 
 
 class HttpTransport:
@@ -66,8 +64,7 @@ class HttpTransport:
 
         Raises ValueError where ``path`` or ``idempotency_key`` cannot stand in a request head.
         """
-        if not (idempotency_key.isascii() and idempotency_key.isprintable()):
-            raise ValueError("An idempotency key is printable ASCII.")
+        check_key(idempotency_key)
         head = f"{self._heads.post(path)}{idempotency_key}\r\nContent-Length: {len(body)}\r\n\r\n"
         return self._begin(head.encode("ascii"), body, timeout, on_end)
 

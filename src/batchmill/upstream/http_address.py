@@ -12,6 +12,8 @@ from batchmill.domain.errors import ConfigError
 
 USER_AGENT = f"batchmill/{version('batchmill')}"
 DEFAULT_PORTS = {"http": 80, "https": 443}
+# A kept connection that was not used for so many seconds is closed.
+IDLE_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,12 @@ def _split(url: str) -> SplitResult:
 def is_plain(text: str) -> bool:
     """Whether ``text`` is printable ASCII without spaces: safe in a request head."""
     return text.isascii() and text.isprintable() and " " not in text
+
+
+def check_key(idempotency_key: str) -> None:
+    """Return where the key can stand in a request head; raises ValueError."""
+    if not (idempotency_key.isascii() and idempotency_key.isprintable()):
+        raise ValueError("An idempotency key is printable ASCII.")
 
 
 class RequestHeads:
