@@ -140,7 +140,7 @@ class Trial:
         hits = self.house.upstream.hits()
         twice = [n for n, c in self._settled.items() if hits[line_id(self.batch.id, n)] != c]
         assert not twice, f"settled and yet sent again: {twice}"
-        assert self.most_in_flight() <= self.house.slots
+        assert self.house.upstream.most_in_flight() <= self.house.slots
         tail = self._before + self.lines - 2 * self.house.slots
         row = Row(
             fault,
@@ -152,9 +152,6 @@ class Trial:
         record(PROPERTY, row.dump())
         return row
 
-    def most_in_flight(self) -> int:
-        return self.house.upstream._mock.stats.max_in_flight
-
 
 @contextmanager
 def running_batch(house: RayHouse, workers: int, lines: int) -> Iterator[Trial]:
@@ -164,6 +161,7 @@ def running_batch(house: RayHouse, workers: int, lines: int) -> Iterator[Trial]:
     chart.start()
     try:
         before = house.upstream.requests()
+        house.upstream.forget_most_in_flight()
         batch = house.submit(lines)
         trial = Trial(house, batch, chart, lines)
         trial._before = before

@@ -113,13 +113,24 @@ def test_a_worker_that_was_frozen_sends_and_writes_nothing_when_it_wakes(
     with running_batch(house, WORKERS, LINES) as trial:
         frozen = house.workers()[0]
         trial.strike()
-        house.freeze(frozen)
+        freeze_waiting(house, frozen)
         try:
             wait_until(lambda: is_fenced(house, frozen), "it is fenced", pause=0.1)
         finally:
             with suppress(ProcessLookupError):  # Ray has ended it
                 house.thaw(frozen)
         trial.end("worker frozen and thawed", record_property)
+
+
+def freeze_waiting(house: RayHouse, worker: Actor) -> None:
+    """Freeze it while it waits for answers: in the midst of sending it would send that at its end.
+
+    Nothing can be put between its look at its lease and the socket.
+    """
+    house.upstream.hold()
+    house.upstream.wait_until(lambda stats: stats.held == SLOTS)
+    house.freeze(worker)
+    house.upstream.release()
 
 
 def is_fenced(house: RayHouse, worker: Actor) -> bool:

@@ -47,7 +47,7 @@ def test_batches_run_to_their_end_over_several_workers_and_within_the_cap(
         ended = house.until_terminal(batch)
         assert ended.counts.completed == 600
         assert house.check(ended, name) == 0, "nothing was sent twice"
-    most = house.upstream._ask(lambda: house.upstream._mock.stats.max_in_flight)
+    most = house.upstream.most_in_flight()
     assert SLOTS * 0.9 <= most <= SLOTS
 
 

@@ -42,6 +42,14 @@ class Upstream:
         """How many requests have come."""
         return self._ask(lambda: self._mock.stats.requests)
 
+    def most_in_flight(self) -> int:
+        """The most requests that were at work at once, since ``forget_most_in_flight``."""
+        return self._ask(lambda: self._mock.stats.max_in_flight)
+
+    def forget_most_in_flight(self) -> None:
+        stats = self._mock.stats
+        self._ask(lambda: setattr(stats, "max_in_flight", stats.in_flight))
+
     def wait_for_more(self, requests: int) -> None:
         """Return when so many more requests have come than had by now."""
         goal = self.requests() + requests
