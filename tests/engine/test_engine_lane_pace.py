@@ -1,6 +1,7 @@
 """A lane over its upstreams: slots, weights, backing off, pauses, probes, and failover."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from engine_fakes import (
@@ -16,7 +17,8 @@ from engine_fakes import (
 )
 
 from batchmill.engine.lane import Promise
-from batchmill.ports import FaultKind, Reply, TransportFault
+from batchmill.engine.upstream import Upstream
+from batchmill.ports import FaultKind, Outcome, Reply, TransportFault
 
 GONE = TransportFault(FaultKind.UNREACHABLE)
 
@@ -359,3 +361,81 @@ def test_a_line_that_is_always_answered_503_does_not_keep_an_upstream_down() -> 
         assert desk.numbers == [2, 3]
 
     asyncio.run(run_rig([an_upstream(transport, 1)], test))
+
+
+class Handed:
+    """A transport whose answers are handed on by the test, any number in one turn of the loop."""
+
+    def __init__(self) -> None:
+        self.ends: list[Callable[[Outcome], None]] = []
+        self.cancelled = 0
+
+    def post(
+        self,
+        _path: str,
+        _body: bytes,
+        _key: str,
+        _timeout: float | None,
+        on_end: Callable[[Outcome], None],
+    ) -> "Handed":
+        self.ends.append(on_end)
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_what_came_in_one_turn_is_looked_at_before_more_is_sent() -> None:
+    transport = Handed()
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        desk.offer(rig.lane, *range(1, 10))
+        assert len(transport.ends) == 4
+        for end in transport.ends[:3]:
+            end(GOOD)
+        assert (desk.numbers, len(transport.ends)) == ([1, 2, 3], 4)
+        await asyncio.sleep(0)
+        assert len(transport.ends) == 7
+        assert rig.upstreams[0].in_flight == 4
+
+    asyncio.run(run_rig([Upstream("up", transport, max_in_flight=4)], test))
+
+
+def test_a_window_that_is_full_at_the_turns_begin_counts_as_full_for_all_its_answers() -> None:
+    transport = Handed()
+
+    async def test(rig: Rig) -> None:
+        a_desk().offer(rig.lane, *range(1, 2601))
+        assert len(transport.ends) == 512
+        for _ in range(3):
+            answered, transport.ends = transport.ends, []
+            for end in answered:
+                end(GOOD)
+            await asyncio.sleep(0)
+            rig.clock.advance(5.0)
+            rig.lane.observe()
+        pace = rig.upstreams[0].pace
+        assert pace.is_trying, "the source is not what holds it back"
+
+    asyncio.run(run_rig([Upstream("up", transport, max_in_flight=None)], test))
+
+
+def test_the_slot_of_an_aborted_line_is_taken_until_its_connection_is_closed() -> None:
+    transport = Handed()
+
+    async def test(rig: Rig) -> None:
+        stopped, waiting = a_desk(), a_desk(index=1)
+        stopped.offer(rig.lane, 1)
+        waiting.offer(rig.lane, 2)
+        stopped.active.stop()
+        stopped.active.abort()
+        assert (transport.cancelled, len(transport.ends)) == (1, 1)
+        assert (stopped.active.over.is_set(), rig.upstreams[0].in_flight) == (True, 1)
+        await asyncio.sleep(0)
+        assert (len(transport.ends), rig.upstreams[0].in_flight) == (2, 1)
+
+    asyncio.run(run_rig([Upstream("up", transport, max_in_flight=1)], test))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchmill.domain.usage import ZERO, Usage
-from batchmill.journal.record import decode, encode_record, encode_sent
+from batchmill.journal.record import decode, encode_group, encode_record, encode_sent
 from batchmill.ports import Record
 
 count = st.integers(0, 2**40)
@@ -51,6 +51,27 @@ def split(given_entries: list[Record | int]) -> tuple[list[Record], list[int]]:
 def test_what_was_written_is_read_back(given_entries: list[Record | int]) -> None:
     data = b"".join(map(encode, given_entries))
     assert read(data) == split(given_entries)
+
+
+@given(st.lists(st.integers(1, 2**64 - 1), max_size=12), st.lists(records, max_size=4))
+def test_what_was_written_in_one_go_is_read_back(sent: list[int], settled: list[Record]) -> None:
+    assert read(encode_group(sent, settled)) == (settled, sent)
+
+
+def test_a_torn_group_of_sent_lines_is_none() -> None:
+    written = Record(1, True, ZERO, b"a")
+    before, group = encode_record(written), encode_group([2, 3], [])
+    for cut in range(len(group)):
+        assert read(before + group[:cut]) == ([written], []), f"cut at {cut}"
+    assert read(before + group) == ([written], [2, 3])
+
+
+def test_a_group_whose_size_is_no_whole_number_of_lines_is_none() -> None:
+    numbers = b"\x01" + bytes(7)
+    for size, found in ((8, [1]), (7, [])):
+        summed = numbers[:size]
+        frame = pack("<BII", 0xB4, crc32(summed), size) + summed
+        assert read(frame) == ([], found)
 
 
 def test_a_tail_torn_at_any_byte_costs_the_torn_line_alone() -> None:
@@ -99,7 +120,7 @@ def test_a_frame_whose_size_is_too_small_for_its_numbers_is_no_record() -> None:
     assert len(read(enough)[0]) == 1
 
 
-@pytest.mark.parametrize("begin", [b"\xb1", b"\xb2", b""])
+@pytest.mark.parametrize("begin", [b"\xb1", b"\xb2", b"\xb4", b""])
 @given(data=st.binary(max_size=120))
 def test_no_bytes_make_the_reader_raise(begin: bytes, data: bytes) -> None:
     read(begin + data)

@@ -81,6 +81,8 @@ class Upstream:
         else:
             self.pace = Pace.full(max_in_flight, patience)
         self.in_flight = 0
+        # In this turn of the loop: slots that are free at its end, and lines that were rejected.
+        self._leaving = self._rejected = 0
         # Copies of what the pace says: they are read for every line.
         self._limit = self.pace.limit
         self._is_settled = True
@@ -109,17 +111,26 @@ class Upstream:
         limit = self._limit or self.pace.allowed(self._company.clock.now())
         return self.in_flight < limit
 
+    def leave(self) -> None:
+        """A line is no longer here; its slot counts as taken until ``end_turn``."""
+        self._leaving += 1
+
+    def end_turn(self) -> None:
+        """Free the slots of all that have left."""
+        self.in_flight -= self._leaving
+        self._leaving = self._rejected = 0
+
     def set_ceiling(self, ceiling: int) -> None:
         """How many slots it has now. What is in flight above that goes on to its end."""
         if ceiling != self.pace.ceiling:
             self._adopt(with_ceiling(self.pace, ceiling))
 
-    # --- what its answers say of it: told when the line's slot has been given back ---
+    # --- what its answers say of it: told before ``end_turn`` ---
 
     def note_answer(self) -> None:
         """A whole answer came that is worth what any other is."""
         self._answered += 1
-        is_full = self.in_flight + 1 >= self._limit
+        is_full = self.in_flight >= self._limit
         if not is_full:
             self._hungry += 1
         if not self._is_settled:
@@ -133,7 +144,9 @@ class Upstream:
         self._count_fault(reason)
         now, wait = self._company.clock.now(), retry_after or 0.0
         if status in _REJECTING_STATUSES:
-            self._repace(on_rejected(self.pace, now, held=self.in_flight, retry_after=wait))
+            self._rejected += 1
+            held = self.in_flight - self._rejected
+            self._repace(on_rejected(self.pace, now, held=held, retry_after=wait))
         if status in _DOWN_STATUSES:
             self._trouble(is_certain=False)
         elif status in _REJECTING_STATUSES:

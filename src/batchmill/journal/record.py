@@ -1,14 +1,17 @@
 """The bytes of a journal: frames, each settled line's with a checksum of its own.
 
     SETTLED  crc32 (4)  size (4)  what is summed: numbers (65)  region  line
-    SENT     number (8)                                  a line that is about to be sent
+    GROUP    crc32 (4)  size (4)  what is summed: the number (8) of each line about to be sent
+    SENT     number (8)                                  a single one of them
 
 Everything is little-endian. Only whole frames with a right checksum are read,
 and nothing after the first bad one: what a crash tore is as if it had never
 been written. Text, which earlier journals were, is read as well.
 """
 
-from collections.abc import Iterable
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import BinaryIO
 from zlib import crc32
@@ -17,11 +20,12 @@ from batchmill.domain.usage import ZERO, Usage
 from batchmill.journal.record_text import decode_text
 from batchmill.ports import Record
 
-# No text begins so: it is no UTF-8.
-_SETTLED, _SENT = 0xB1, 0xB2
+# No text begins so: it is no UTF-8. No single bit makes one of another.
+_SETTLED, _SENT, _GROUP = 0xB1, 0xB2, 0xB4
 
 _SUM = Struct("<BII")
 _MARK = Struct("<BQ")
+_NUMBER_BYTES = 8
 # kind, number, model, millis, rejections, retries, the four kinds of tokens, the region's length
 _NUMBERS = Struct("<cQQQQQQQQQB")
 
@@ -31,12 +35,12 @@ FRAME_BYTES = _SUM.size + _NUMBERS.size
 MARK_BYTES = _MARK.size
 
 
-def encode_group(sent: Iterable[int], records: Iterable[Record]) -> bytes:
+def encode_group(sent: Sequence[int], records: Iterable[Record]) -> bytes:
     """The frames of lines that are about to be sent, and of settled ones.
 
     In one go, since that costs less than a call and a copy for each.
     """
-    pieces = [_MARK.pack(_SENT, number) for number in sent]
+    pieces = [_group_of(sent)] if sent else []
     for record in records:
         line = record.line
         head = _head_of(record)
@@ -52,6 +56,22 @@ def encode_record(record: Record) -> bytes:
 def encode_sent(number: int) -> bytes:
     """The frame that says a line is about to be sent."""
     return _MARK.pack(_SENT, number)
+
+
+def _group_of(sent: Sequence[int]) -> bytes:
+    numbers = _little_endian(array("Q", sent)).tobytes()
+    return _SUM.pack(_GROUP, crc32(numbers), len(numbers)) + numbers
+
+
+def _numbers_of(summed: bytes) -> "array[int]":
+    return _little_endian(array("Q", summed))
+
+
+def _little_endian(numbers: "array[int]") -> "array[int]":
+    """The same for a machine of either kind, and back."""
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 def _head_of(record: Record) -> bytes:
@@ -77,7 +97,7 @@ def decode(file: BinaryIO) -> tuple[list[Record], list[int]]:
     """The settled records and the sent numbers, up to the first frame that is not whole."""
     first = file.read(1)
     file.seek(0)
-    if first and first[0] not in (_SETTLED, _SENT):
+    if first and first[0] not in (_SETTLED, _SENT, _GROUP):
         return decode_text(file)
     records: list[Record] = []
     sent: list[int] = []
@@ -86,10 +106,15 @@ def decode(file: BinaryIO) -> tuple[list[Record], list[int]]:
         if kind == _SENT:
             sent.append(_MARK.unpack(head)[1])
             continue
-        summed = file.read(size) if kind == _SETTLED else b""
-        if len(summed) != size or crc32(summed) != checksum or size < _NUMBERS.size:
+        summed = file.read(size) if kind in (_SETTLED, _GROUP) else b""
+        if len(summed) != size or crc32(summed) != checksum:
             break
-        records.append(_record_of(summed))
+        if kind == _GROUP and not size % _NUMBER_BYTES:
+            sent += _numbers_of(summed)
+        elif kind == _SETTLED and size >= _NUMBERS.size:
+            records.append(_record_of(summed))
+        else:
+            break
     return records, sent
 
 
