@@ -140,9 +140,9 @@ def open_window(
     """A window in a browser of its own; at its end nothing may have gone wrong in it."""
     context = open_context(browser, theme=theme, width=width)
     try:
-        with open_window_in(context, server) as window:
-            yield window
+        yield from _checked(context.new_page(), server)
     finally:
+        # Its page goes with it: to close one by itself waits for what it is doing.
         context.close()
 
 
@@ -151,11 +151,15 @@ def open_window_in(context: BrowserContext, server: Server) -> Iterator[Window]:
     """A window that shares cookies and cache; at its end nothing may have gone wrong in it."""
     page = context.new_page()
     try:
-        window = Window(page, server)
-        yield window
-        assert not window.troubles(), "\n".join(window.troubles())
+        yield from _checked(page, server)
     finally:
         page.close()
+
+
+def _checked(page: Page, server: Server) -> Iterator[Window]:
+    window = Window(page, server)
+    yield window
+    assert not window.troubles(), "\n".join(window.troubles())
 
 
 class OpensWindows(Protocol):
