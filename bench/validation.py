@@ -28,7 +28,7 @@ def validate(path: Path, model: str) -> None:
     cutter = LineCutter(limits.max_line_bytes)
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK):
-            check.check_all(cutter.cut(chunk))
+            check.check_chunk(cutter, chunk)
         check.check_all(cutter.finish())
     errors = check.finish()
     assert not errors, errors[:3]

@@ -226,6 +226,27 @@ def test_a_first_line_that_is_not_json_is_refused_before_the_rest_comes(tmp_path
     run(main())
 
 
+@pytest.mark.parametrize("near", [b"", b"\r", b"\r\n", b"\r\n--", b"\r\n--edg", b"\r\n--edgy\r\n"])
+def test_what_looks_like_a_boundary_stays_in_the_file(tmp_path: Path, near: bytes) -> None:
+    content = LINE + near + b"".join([b"rest of it\n"] * 2) + near
+
+    async def main() -> None:
+        async with open_house(tmp_path) as house:
+            body = PURPOSE + file_part(content) + END
+            at = body.index(LINE) + len(LINE)
+            # cut before it, within it, and behind it, so that a chunk ends with each beginning
+            for cut in range(at, at + len(near) + 2):
+                answer = await send(house, body[:cut], b"plain", body[cut:-9], body[-9:])
+                assert answer.status_code == 200
+                path = f"/v1/files/{as_object(answer)['id']}/content"
+                wanted = (
+                    content[: cut - at + len(LINE)] + b"plain" + content[cut - at + len(LINE) :]
+                )
+                assert (await house.client.get(path)).content == wanted
+
+    run(main())
+
+
 def test_old_clients_name_their_file_in_the_extended_form(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_house(tmp_path) as house:

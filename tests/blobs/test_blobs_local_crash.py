@@ -86,6 +86,23 @@ def test_bytes_and_folders_are_synced_before_the_rename_and_the_name_after(
     assert last == ("sync", root / "files" / "ab")
 
 
+def test_the_disk_begins_with_whole_pages_long_before_the_sync(
+    tmp_path: Path, calls: list[tuple[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told to the kernel tiles the file, and is nothing that the sync is spared."""
+    told: list[tuple[int, int, int]] = []
+
+    def advise(_fd: int, start: int, size: int, advice: int) -> None:
+        told.append((start, size, len(calls)))
+        assert advice == os.POSIX_FADV_DONTNEED
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    piece = bytes(MIB + 5)
+    asyncio.run(put(LocalBlobs(tmp_path), KEY, [piece, piece, b"end"]))
+    assert told == [(0, MIB, 0), (MIB, MIB, 0)]
+    assert [call for call, _ in calls].count("sync") > 0
+
+
 def test_a_blob_is_not_named_where_its_bytes_could_not_be_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

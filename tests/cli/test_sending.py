@@ -292,6 +292,63 @@ def test_no_more_is_sent_than_was_promised(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_bodies_that_come_at_once_are_not_mixed_up(run: Run, framing: str) -> None:
+    """All connections are read by way of one buffer; what is in it is gone before the next."""
+    bodies = [os.urandom(3_000_001 + number) for number in range(4)]
+
+    async def echo(_scope: Any, receive: Any, send: Any) -> None:
+        got, more = bytearray(), True
+        while more:
+            message = await receive()
+            got.extend(message["body"])
+            more = message["more_body"]
+            await asyncio.sleep(0)
+        length = [(b"content-length", b"%d" % len(got))]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        await send({"type": "http.response.body", "body": bytes(got)})
+
+    async def ask_twice(port: int, body: bytes) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + framed(body, framing))
+            assert await read_answer(reader, len(body)) == body
+        writer.close()
+
+    async def main() -> None:
+        async with serving(echo) as port:
+            await asyncio.gather(*(ask_twice(port, body) for body in bodies))
+
+    run(main())
+
+
+def framed(body: bytes, framing: str) -> bytes:
+    if framing == "length":
+        return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    half = len(body) // 2
+    parts = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in (body[:half], body[half:]))
+    return b"Transfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n"
+
+
+def test_a_client_that_leaves_in_a_body_is_noticed(run: Run) -> None:
+    async def main() -> None:
+        left = asyncio.Event()
+
+        async def app(_scope: Any, receive: Any, _send: Any) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.set()
+
+        async with serving(app) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+            await writer.drain()
+            writer.close()
+            await left.wait()
+
+    run(main())
+
+
 def test_a_body_is_read_ahead_up_to_a_bound(run: Run) -> None:
     data = os.urandom(LARGE)
 

@@ -4,9 +4,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchmill.domain import lines as module
 from batchmill.domain.catalog import Catalog
 from batchmill.domain.limits import Limits, Profile
 from batchmill.domain.lines import FileCheck, LineCutter, LineRules
@@ -70,15 +72,76 @@ def told(check: FileCheck) -> tuple[Any, ...]:
     return check.finish(), check.lines, check.faults, check.models, check.is_overfull
 
 
-@given(texts, rules, st.integers(1, 300))
-def test_both_ways_find_the_same_lines_and_faults(data: bytes, asked: LineRules, cut: int) -> None:
+@given(texts, rules, st.integers(1, 2000), st.sampled_from([1, 200, 2000]))
+def test_both_ways_find_the_same_lines_and_faults(
+    data: bytes, asked: LineRules, cut: int, few: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_FEW_BYTES", few)
+        compare(data, asked, cut)
+
+
+def compare(data: bytes, asked: LineRules, cut: int) -> FileCheck:
+    """Check ``data`` in chunks of ``cut`` bytes and line by line; the first of both checks."""
     single, together = FileCheck(asked), FileCheck(asked)
     cutter, other = LineCutter(LIMITS.max_line_bytes), LineCutter(LIMITS.max_line_bytes)
     raws = cutter.feed(data) + cutter.finish()
     wanted = [line for raw in raws if (line := single.check(raw)) is not None]
     found = []
     for at in range(0, len(data), cut):
-        found += together.check_all(other.cut(data[at : at + cut]))
+        found += together.check_chunk(other, data[at : at + cut])
     found += together.check_all(other.finish())
     assert found == wanted
     assert told(together) == told(single)
+    return together
+
+
+GOOD = [
+    b'{"custom_id": "%d", "method": "POST", "url": "/v1/chat/completions", '
+    b'"body": {"model": "a", "messages": [{"content": "hi"}]}}' % number
+    for number in range(8)
+]
+RULES = LineRules(CHAT, Catalog(OFFERS), Profile.QWEN, replace(Limits(), max_line_bytes=4000))
+
+
+@pytest.mark.parametrize(
+    ("odd", "lines", "faults"),
+    [
+        pytest.param(GOOD[2] + b" " + GOOD[3] + b"\n", 7, 1, id="two-on-a-line"),
+        pytest.param(GOOD[2] + GOOD[3] + b"\n{\n}\n", 9, 3, id="two-here-and-one-over-two-lines"),
+        pytest.param(GOOD[2].replace(b", ", b",\n", 1) + b"\n", 8, 2, id="one-over-two-lines"),
+        pytest.param(GOOD[2].replace(b"hi", b"}\n{") + b"\n", 8, 2, id="a-newline-in-a-text"),
+        pytest.param(GOOD[2].replace(b'"2"', b'"}\n{"') + b"\n", 8, 2, id="a-newline-in-an-id"),
+        pytest.param(GOOD[2] + b"\r\n", 7, 0, id="a-carriage-return"),
+        pytest.param(GOOD[2] + b" \n", 7, 0, id="a-blank-at-the-end"),
+        pytest.param(b" " + GOOD[2] + b"\n\n \n", 7, 0, id="blanks-and-blank-lines"),
+        pytest.param(GOOD[2].replace(b"hi", b"\xc3\xa4") + b"\n", 7, 0, id="not-ascii"),
+        pytest.param(GOOD[2].replace(b"hi", b"\xff") + b"\n", 7, 1, id="not-utf-8"),
+        pytest.param(GOOD[2].replace(b"hi", b"\\ud800") + b"\n", 7, 0, id="a-lone-surrogate"),
+        pytest.param(GOOD[2].replace(b"[{", b"[1, {") + b"\n", 7, 0, id="a-message-that-is-none"),
+        pytest.param(GOOD[2].replace(b"[{", b"[" * 3000 + b"{") + b"\n", 7, 1, id="too-deep"),
+        pytest.param(GOOD[1] + b"\n", 7, 1, id="an-id-again"),
+        pytest.param(GOOD[2].replace(b"hi", b"x" * 4000) + b"\n", 7, 1, id="too-long"),
+    ],
+)
+@pytest.mark.parametrize("few", [1, 16 * 1024])
+def test_an_odd_line_among_usual_ones_is_seen_alone(
+    monkeypatch: pytest.MonkeyPatch, odd: bytes, lines: int, faults: int, few: int
+) -> None:
+    monkeypatch.setattr(module, "_FEW_BYTES", few)
+    usual = GOOD[:2], GOOD[4:]
+    data = b"\n".join(usual[0]) + b"\n" + odd + b"\n".join(usual[1]) + b"\n"
+    check = compare(data, RULES, len(data))
+    assert (check.lines, check.faults) == (lines, faults)
+
+
+def test_usual_lines_are_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    check, cutter = FileCheck(RULES), LineCutter(4000)
+    data = b"\r\n".join(GOOD) + b"\r\n"
+    assert len(check.check_chunk(cutter, data[:300])) == 2
+    monkeypatch.setattr(check, "check", lambda raw: pytest.fail(f"line {raw.number}"))
+    # all but the line that began in the chunk before
+    rest = data[data.index(b"\n", 300) + 1 :]
+    cutter = LineCutter(4000, start=len(data) - len(rest), first_line=4)
+    assert [line.number for line in check.check_chunk(cutter, rest)] == [4, 5, 6, 7, 8]
+    assert check.lines == 7

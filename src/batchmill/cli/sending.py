@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from batchmill.cli.receiving import ReceivingProtocol
 from batchmill.door.content import ZERO_COPY
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
         Scope,
     )
 
-# How much of a body is taken in before the application has to ask for it.
-_READ_AHEAD_BYTES: Final = 1024 * 1024
 # A client that reads fast is served in one go: handing over to a thread costs as much as sending
 # a few hundred KiB. One that reads slowly waits in the loop, where waiting costs nothing.
 _TURN_SECONDS: Final = 0.05
@@ -36,19 +35,11 @@ _PATIENCE_MS: Final = 5
 _PIECE_BYTES: Final = 8 * 1024 * 1024
 
 
-class SendingProtocol(HttpToolsProtocol):
-    """uvicorn's own protocol, with the extension. Not for TLS, whose bytes have to be encrypted."""
+class SendingProtocol(ReceivingProtocol):
+    """The server's protocol, with the extension. Not for TLS, whose bytes have to be encrypted."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         super()._start_asgi_task(cycle, _Sending(cycle, app))
-
-    def on_body(self, body: bytes) -> None:
-        """Take in what came of a body, and more of it before the application is woken for it."""
-        # Paused already means that an earlier request on this connection is still answered.
-        was_paused = self.flow.read_paused
-        super().on_body(body)
-        if not was_paused and len(self.cycle.body) < _READ_AHEAD_BYTES:
-            self.flow.resume_reading()
 
 
 class _Sending:

@@ -8,7 +8,7 @@ keys, and a lone surrogate in a string is a character like any other.
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -66,11 +66,37 @@ class Envelope(Struct, gc=False):
     body: Body | UnsetType = UNSET
 
 
+class Anything(Struct, gc=False):
+    """Any object: nothing of it is kept."""
+
+
+class ChatBody(Struct, gc=False):
+    """The body of a usual chat request; a value of another type makes the line unusual."""
+
+    model: str
+    messages: list[Anything]
+    stream: bool | UnsetType = UNSET
+    enable_thinking: bool | UnsetType | None = UNSET
+
+
+class Chat(Struct, gc=False):
+    """A line as nearly all lines of a file of chats are: one that does not fit may still be good.
+
+    Its messages are counted one by one, so it is not for a line of many megabytes.
+    """
+
+    custom_id: str
+    method: Literal["POST"]
+    url: str
+    body: ChatBody
+
+
 Misfits = Mapping[str, str]
 """The JSON type, with its article, of each parameter that has a wrong one."""
 
 _FITS: Final[Misfits] = MappingProxyType({})
 ENVELOPE: Final = msgspec.json.Decoder(Envelope)
+CHATS: Final = msgspec.json.Decoder(Chat)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 _ITEMS: Final = msgspec.json.Decoder(list[Raw])
 _TEXT: Final = msgspec.json.Decoder(str)

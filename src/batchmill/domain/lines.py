@@ -37,11 +37,15 @@ _CONTENT: Final = {
 }
 
 
-# What a line holds that cannot be read.
-_NOTHING: Final = env.Envelope()
-# The token of ``enable_thinking`` where a request does not say, and the first byte of a JSON array.
+# The token of ``enable_thinking`` where a request does not say; what is decoded of each token.
 _UNSAID: Final = b"null"
-_LIST: Final = ord("[")
+_MODES: Final = {_UNSAID: (UNSET, None), b"true": (True,), b"false": (False,)}
+_OPEN: Final = ord("{")
+_CLOSE: Final = ord("}")
+# Where lines are not all usual, half of them may be; so few are checked each by itself.
+_FEW_BYTES: Final = 16 * 1024
+# What is decoded in one go stays in the processor's cache until it has been looked at.
+_BLOCK_BYTES: Final = 512 * 1024
 
 
 class Line(Struct, frozen=True, gc=False):  # a Struct for the same reason as RawLine
@@ -71,6 +75,19 @@ class RawLine(Struct, frozen=True, gc=False):  # a Struct: made once a line, at 
     data: bytes | None
 
 
+class Block(Struct, frozen=True, gc=False):
+    """Whole lines, blank ones among them, as they came: ``data[at:end]``.
+
+    ``number`` is that of the first, ``start`` where it begins in the file.
+    """
+
+    number: int
+    start: int
+    data: bytes
+    at: int
+    end: int
+
+
 class LineCutter:
     """Cuts a stream of bytes into lines, blank ones left out but counted.
 
@@ -86,6 +103,7 @@ class LineCutter:
         self._start = start
         self._held = bytearray()
         self._held_bytes = 0
+        self._chunk, self._at, self._end = b"", 0, 0
 
     def feed(self, chunk: bytes) -> list[RawLine]:
         """The lines that end in ``chunk``."""
@@ -96,14 +114,52 @@ class LineCutter:
 
         One that is let go of before the next one is taken leaves its memory to that one.
         """
-        whole = chunk.rfind(b"\n") + 1
-        # Of all ways to cut bytes at newlines the one that looks for them fastest, in every length.
-        pieces = BytesIO(chunk)
+        yield from self.begin(chunk)
+        yield from self.lines(self.block(len(chunk)))
+
+    def begin(self, chunk: bytes) -> list[RawLine]:
+        """Take ``chunk`` in; the line that began before it, where that ends in it.
+
+        The other lines that end in it are asked for next: a ``block`` and what is in it, until
+        none is left.
+        """
+        whole, at, ended = chunk.rfind(b"\n") + 1, 0, list[RawLine]()
         if whole and (self._held_bytes or self._start == 0):
-            self._hold(pieces.readline()[:-1])
-            yield from self._end_held(newline=1)
-        yield from self._cut_whole(pieces, whole)
+            at = chunk.find(b"\n") + 1
+            self._hold(chunk[: at - 1])
+            ended.extend(self._end_held(newline=1))
+        self._chunk, self._at, self._end = chunk, at, whole
         self._hold(chunk[whole:])
+        return ended
+
+    def block(self, most: int) -> Block:
+        """The next lines of the chunk, one at least and else not above ``most`` bytes.
+
+        Take them with ``lines`` or ``skip``. How long they are is not looked at.
+        """
+        data, at, end = self._chunk, self._at, self._end
+        if end - at > most:
+            end = data.rfind(b"\n", at, at + most) + 1 or data.find(b"\n", at + most) + 1
+        return Block(self._number, self._start, data, at, end)
+
+    def skip(self, block: Block, lines: int) -> None:
+        """Take a block uncut: whoever asks has seen that it is ``lines`` lines."""
+        self._number += lines
+        self._start += block.end - block.at
+        self._leave(block)
+
+    def lines(self, block: Block) -> Iterator[RawLine]:
+        """Take a block line by line, to the last."""
+        # Of all ways to cut bytes at newlines the one that looks for them fastest, in every length.
+        pieces = BytesIO(block.data)
+        pieces.seek(block.at)
+        yield from self._cut_whole(pieces, block.end - block.at)
+        self._leave(block)
+
+    def _leave(self, block: Block) -> None:
+        self._at = block.end
+        if self._at == self._end:  # a chunk is not kept while the next one is read
+            self._chunk, self._at, self._end = b"", 0, 0
 
     def finish(self) -> list[RawLine]:
         """The last line, where the stream ended without a newline."""
@@ -133,9 +189,9 @@ class LineCutter:
         self._held_bytes = 0
 
     def _cut_whole(self, pieces: BytesIO, whole: int) -> Iterator[RawLine]:
-        """The lines in the first ``whole`` bytes: the hot loop, hence the local names."""
+        """The lines in the next ``whole`` bytes: the hot loop, hence the local names."""
         number, start, limit = self._number, self._start, self._max
-        stop = start + whole - pieces.tell()
+        stop = start + whole
         for piece in pieces:
             end = start + len(piece)
             if end > stop:
@@ -197,6 +253,8 @@ class FileCheck:
         self._models: dict[str, None] = {}
         self._model: str | None = None
         self._thinking: bytes | None = None
+        self._modes: tuple[bool | UnsetType | None, ...] = ()
+        self._may_stream = rules.profile is not Profile.OPENAI
 
     @property
     def lines(self) -> int:
@@ -241,49 +299,73 @@ class FileCheck:
             return None
 
     def check_all(self, raws: Iterable[RawLine]) -> list[Line]:
-        """The Lines among ``raws``, as ``check`` finds each; the way for whole files."""
-        if self._content is _MESSAGES:
-            return self._check_chats(raws)
+        """The Lines among ``raws``, as ``check`` finds each."""
         return [line for raw in raws if (line := self.check(raw)) is not None]
 
-    def _check_chats(self, raws: Iterable[RawLine]) -> list[Line]:
-        """The hot loop, hence the local names.
+    def check_chunk(self, cutter: LineCutter, chunk: bytes) -> list[Line]:
+        """The Lines that end in ``chunk``, as ``check`` finds each; the way for whole files."""
+        good = self.check_all(cutter.begin(chunk))
+        most, is_ascii = _BLOCK_BYTES, chunk.isascii()
+        while (block := cutter.block(most)).data:
+            if most <= _FEW_BYTES or self._content is not _MESSAGES:
+                good.extend(self.check_all(cutter.lines(block)))
+                most *= 2
+            elif (usual := self._skim(block, is_ascii=is_ascii)) is not None:
+                cutter.skip(block, len(usual))
+                good.extend(usual)
+            else:
+                most = max(min(most, block.end - block.at) // 2, _FEW_BYTES)
+        return good
 
-        A good request that asks for what one before it asked for is let through here,
-        and every other is left to ``check``.
+    def _skim(self, block: Block, *, is_ascii: bool) -> list[Line] | None:
+        """The Lines of a block of good requests that ask for what one before them asked for.
+
+        None for every other block. The hot loop, hence the local names. All values are decoded
+        in one go, which takes a newline for any blank: so a value could span lines, and a line
+        hold several. But no value goes on with an opening brace on a new line after a closing
+        one. So where each line begins and ends with a brace, and there are as many values as
+        lines, each line is a value.
         """
-        ids, models, decode = self._custom_ids, self._models, env.ENVELOPE.decode
-        url, max_id, max_lines = self._rules.endpoint, self._max_id, self._max_lines
-        good: list[Line] = []
-        for raw in raws:
-            data = raw.data or b""
-            try:
-                found = decode(data) if data.isascii() or env.is_utf8(data) else _NOTHING
-            except env.UNREADABLE:
-                found = _NOTHING
-            id_, body = found.custom_id, found.body
-            if (
-                isinstance(id_, str)
-                and isinstance(body, env.Body)
-                and isinstance(body.model, str)
+        data, number, at = block.data, block.number, block.at
+        ids, models, modes, url = self._custom_ids, self._models, self._modes, self._rules.endpoint
+        find, offset, max_id, good = data.find, block.start - at, self._max_id, list[Line]()
+        found = self._decode(block, is_ascii=is_ascii)
+        for chat in found:
+            end, id_, body = find(b"\n", at) + 1, chat.custom_id, chat.body
+            if not (
+                end
+                and data[at] == _OPEN
+                and (data[end - 2] == _CLOSE or data[end - 3 : end - 1] == b"}\r")
                 and body.model in models
-                and found.url == url
-                and found.method == "POST"
-                and body.stream is UNSET
-                and _token(body.enable_thinking) == self._thinking
-                and isinstance(body.messages, Raw)
-                and memoryview(body.messages)[0] == _LIST
+                and chat.url == url
+                and body.enable_thinking in modes
+                and (body.stream is not True or self._may_stream)
                 and 0 < len(id_) <= max_id
                 and id_ not in ids
-                and self._lines < max_lines
             ):
-                ids.add(id_)
-                self._lines += 1
-                self._bytes = raw.end
-                good.append(Line(raw.number, raw.start, raw.end, id_, body.model))
-            elif (line := self.check(raw)) is not None:
-                good.append(line)
+                break
+            ids.add(id_)
+            good.append(Line(number, offset + at, offset + end, id_, body.model))
+            number, at = number + 1, end
+        if at != block.end or len(good) != len(found):
+            ids.difference_update(line.custom_id for line in good)
+            return None
+        self._lines += len(good)
+        self._bytes = good[-1].end if good else self._bytes
         return good
+
+    def _decode(self, block: Block, *, is_ascii: bool) -> list[env.Chat]:
+        """The values in a block; none where one of them, or the block, is an unusual one."""
+        limits, lines = self._rules.limits, memoryview(block.data)[block.at : block.end]
+        if len(lines) > limits.max_line_bytes:
+            return []
+        try:
+            found = env.CHATS.decode_lines(lines)
+            if not is_ascii:
+                str(lines, "utf-8")
+        except env.UNREADABLE:
+            return []
+        return found if self._lines + len(found) <= self._max_lines else []
 
     def finish(self) -> tuple[LineError, ...]:
         """Everything that is wrong: the file as a whole first, then its lines in order.
@@ -388,12 +470,12 @@ class FileCheck:
 
     def _check_modes(self, body: env.Body, number: int) -> None:
         rules = self._rules
-        if rules.profile is Profile.OPENAI and env.begins(body.stream, b"t"):
+        if not self._may_stream and env.begins(body.stream, b"t"):
             is_chat = rules.endpoint == CHAT
             raise _Bad(faults.streaming_unsupported(number, is_chat=is_chat))
         thinking = _thinking_mode(body.enable_thinking, number)
         if self._thinking is None:
-            self._thinking = thinking
+            self._thinking, self._modes = thinking, _MODES[thinking]
         elif thinking != self._thinking:
             raise _Bad(faults.mismatched_thinking_mode(number))
 
@@ -409,11 +491,6 @@ def _required(value: env.Text, param: str, number: int, misfits: env.Misfits) ->
     if isinstance(value, UnsetType):
         raise _Bad(_absent(param, number, misfits, env.STRING))
     return value
-
-
-def _token(value: env.Span) -> bytes:
-    """The bytes of a value; that of nothing is null's."""
-    return _UNSAID if isinstance(value, UnsetType) else bytes(value)
 
 
 def _thinking_mode(value: env.Span, number: int) -> bytes:

@@ -7,6 +7,7 @@ Shards and the move of the status are stored in one transaction.
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from batchmill import faultpoint
 from batchmill.domain.batch import Batch, Counts, Event, LineError, advance
@@ -15,13 +16,17 @@ from batchmill.domain.faults import price_faults
 from batchmill.domain.file import File
 from batchmill.domain.ledger import Terms
 from batchmill.domain.limits import Limits
-from batchmill.domain.lines import FileCheck, LineCutter, LineRules, RawLine
+from batchmill.domain.lines import FileCheck, Line, LineCutter, LineRules
 from batchmill.domain.shards import Shard, ShardCutter
 from batchmill.engine.prices import PriceBook
 from batchmill.ports import Blobs, Clock, Store
 from batchmill.telemetry import Fact, get_logger
 
 log = get_logger()
+
+# What is checked in less than two milliseconds is not worth a thread, which would have to wait
+# for the interpreter as long.
+_AT_ONCE_BYTES: Final = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,10 @@ class Planner:
             return None
         reading = _Reading(batch, file, _rules_of(batch, self._rules), self._shard_size)
         async for chunk in self._blobs.read(file.blob):
-            await asyncio.to_thread(reading.feed, chunk)
+            if len(chunk) <= _AT_ONCE_BYTES:
+                reading.feed(chunk)
+            else:
+                await asyncio.to_thread(reading.feed, chunk)
         errors = reading.finish()
         terms = await self._prices.terms(batch, reading.check.models)
         if errors := errors or _price_faults(batch, reading.check.models, terms):
@@ -112,7 +120,7 @@ class Planner:
 
 
 class _Reading:
-    """One pass over an input file. Fed from a thread, one chunk at a time."""
+    """One pass over an input file. Fed one chunk at a time, from a thread where it is large."""
 
     def __init__(self, batch: Batch, file: File, rules: LineRules, size: ShardSize) -> None:
         limits: Limits = rules.limits
@@ -123,15 +131,15 @@ class _Reading:
         self._shards = ShardCutter(batch.id, max_lines=size.lines, max_bytes=size.bytes)
 
     def feed(self, chunk: bytes) -> None:
-        self._take(self._lines.cut(chunk))
+        self._take(self.check.check_chunk(self._lines, chunk))
 
     def finish(self) -> tuple[LineError, ...]:
-        self._take(self._lines.finish())
+        self._take(self.check.check_all(self._lines.finish()))
         self._keep(self._shards.finish(self._bytes))
         return self.check.finish()
 
-    def _take(self, raws: Iterable[RawLine]) -> None:
-        for line in self.check.check_all(raws):
+    def _take(self, lines: Iterable[Line]) -> None:
+        for line in lines:
             self._keep(self._shards.add(line))
 
     def _keep(self, shard: Shard | None) -> None:
