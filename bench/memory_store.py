@@ -76,6 +76,10 @@ class MemoryBatches:
             self._on_end(row)
         return True
 
+    async def settle(self, before: Batch, after: Batch) -> bool:
+        is_undone = next(self.rows[before.id].undone(0), None) is not None
+        return not is_undone and await self.move(before, after)
+
 
 class MemoryShards:
     """The shards of those batches. A claim that breaks a promise raises."""

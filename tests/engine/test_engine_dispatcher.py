@@ -88,9 +88,9 @@ def test_a_stop_while_a_batch_moves_begins_no_delivery(tmp_path: Path) -> None:
         mock = MockUpstream()
         url = await mock.start()
         async with open_house(tmp_path, url, clock=clock) as house:
-            let_go = house.script.hold("batches.move")
+            let_go = house.script.hold("batches.settle")
             batch = await house.submit(some_lines(3))
-            await house.script.until(lambda: house.script.calls["batches.move"] > 0)
+            await house.script.until(lambda: house.script.calls["batches.settle"] > 0)
             stopping = asyncio.create_task(house.stop())
             await settle_down()
             let_go.set()

@@ -30,7 +30,7 @@ STEPS = [
     "shards.claim",
     "shards.tally",
     "shards.close",
-    "batches.move",
+    "batches.settle",
     "blobs.create",
     "writer.write",
     "writer.commit",
@@ -55,8 +55,8 @@ def test_a_full_disk_in_any_step_is_tried_again_and_nothing_is_lost(
     async def main() -> None:
         async with open_both(tmp_path) as (house, mock), house.hurry():
             house.script.fail(step, FULL, times)
-            done = await house.until(await house.submit(some_lines(35)))
-            assert (done.status, done.counts) == (Status.COMPLETED, Counts(35, 35, 0))
+            done = await house.until(await house.submit(some_lines(45)))
+            assert (done.status, done.counts) == (Status.COMPLETED, Counts(45, 45, 0))
             await house.results(done)
             assert house.script.failed[step] == times
             assert set(mock.hits.values()) == {1}, "no line was sent twice"
@@ -76,7 +76,7 @@ def test_an_error_of_another_kind_is_tried_again_too(tmp_path: Path, step: str) 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("step", ["batches.plan", "shards.undone", "writer.commit"])
+@pytest.mark.parametrize("step", ["batches.plan", "batches.settle", "writer.commit"])
 def test_one_batchs_trouble_does_not_hold_up_the_others(tmp_path: Path, step: str) -> None:
     async def main() -> None:
         async with open_both(tmp_path) as (house, _):

@@ -130,9 +130,9 @@ def test_a_cancel_while_a_shard_is_handed_out_is_not_overlooked(tmp_path: Path) 
 def test_a_cancel_while_the_last_line_settles_goes_one_way_or_the_other(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_mock() as (_, url), open_house(tmp_path, url) as house:
-            let_go = house.script.hold("batches.move")
+            let_go = house.script.hold("batches.settle")
             batch = await house.submit(some_lines(3))
-            await house.script.until(lambda: house.script.calls["batches.move"] > 0)
+            await house.script.until(lambda: house.script.calls["batches.settle"] > 0)
             # The dispatcher is about to say that all is settled; the cancel comes first.
             before = await house.get(batch)
             after = advance(before, Event.CANCEL_REQUESTED, house.clock.now())

@@ -2,9 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
@@ -62,17 +61,6 @@ async def do(connection: DriverConnection, sql: str) -> list[Any]:
     async with connection.cursor() as cursor:
         await cursor.execute(sql)
         return list(await cursor.fetchall()) if cursor.description else []
-
-
-class Turn:
-    """Something to wait for."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield
-
-
-async def wait_a_turn() -> None:
-    await Turn()
 
 
 async def count(connection: DriverConnection) -> int:
@@ -194,80 +182,5 @@ def test_after_a_statement_that_was_cancelled_its_transaction_is_rolled_back_all
         await connection.rollback()
         assert not connection.in_transaction
         assert await count(connection) == ROWS
-
-    run(test)
-
-
-def test_a_whole_transaction_is_one_turn(run: Callable[[Test], None]) -> None:
-    async def test(connection: DriverConnection, turns: Turns) -> None:
-        async def work() -> int:
-            await do(connection, "DELETE FROM numbers WHERE n >= 10")
-            return await count(connection)
-
-        connection.begin()
-        assert await connection.whole(work) == 10
-        assert turns.since() == 1
-        assert not connection.in_transaction
-        await connection.commit()
-        assert turns.since() == 0
-        assert await count(connection) == 10
-
-    run(test)
-
-
-def test_of_a_whole_transaction_that_fails_nothing_stays(run: Callable[[Test], None]) -> None:
-    async def test(connection: DriverConnection, _: Turns) -> None:
-        async def work() -> None:
-            await do(connection, "DELETE FROM numbers")
-            raise OSError(5, "Input/output error")
-
-        connection.begin()
-        with pytest.raises(OSError, match="Input/output"):
-            await connection.whole(work)
-        await connection.rollback()
-        assert await count(connection) == ROWS
-
-    run(test)
-
-
-def test_a_whole_transaction_that_is_cancelled_ends_before_anything_else_begins(
-    run: Callable[[Test], None],
-) -> None:
-    """Else its statements would run without a transaction, each committed by itself."""
-    free = Event()
-
-    async def work() -> None:
-        await do(connection_of[0], "DELETE FROM numbers WHERE n < 10")
-        raise RuntimeError("half-way")
-
-    connection_of: list[DriverConnection] = []
-
-    async def test(connection: DriverConnection, _: Turns) -> None:
-        connection_of.append(connection)
-        connection.begin()
-        blocked = asyncio.create_task(connection._ask(lambda _: free.wait()))
-        await asyncio.sleep(0)
-        whole = asyncio.create_task(connection.whole(work))
-        await asyncio.sleep(0)
-        for _again in range(3):
-            whole.cancel()
-            await asyncio.sleep(0)
-        assert not whole.done()
-        free.set()
-        with pytest.raises(asyncio.CancelledError):
-            await whole
-        await blocked
-        await connection.rollback()
-        assert await count(connection) == ROWS
-
-    run(test)
-
-
-def test_a_whole_transaction_may_wait_for_nothing_else(run: Callable[[Test], None]) -> None:
-    async def test(connection: DriverConnection, _: Turns) -> None:
-        connection.begin()
-        with pytest.raises(RuntimeError, match="waited"):
-            await connection.whole(wait_a_turn)
-        await connection.rollback()
 
     run(test)

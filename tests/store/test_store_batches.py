@@ -175,6 +175,32 @@ async def test_one_of_two_planners_wins(store: Store) -> None:
 
 
 @with_store
+async def test_a_batch_settles_only_when_every_shard_is_done(store: Store) -> None:
+    running = await planned(store, a_batch(), shards=3)
+    await planned(store, a_batch("other"), shards=1)
+    settled = advance(running, Event.SETTLED, T0 + 2)
+    assert not await store.batches.settle(running, settled)
+    for shard in await store.shards.claim(await store.shards.of_batch(running.id)):
+        assert not await store.batches.settle(running, settled)
+        await store.shards.close(a_tally(shard, 10))
+    assert (await get(store, running)).status is Status.IN_PROGRESS
+    assert await store.batches.settle(running, settled)
+    assert (await get(store, running)).verdict is Status.COMPLETED
+    assert not await store.batches.settle(running, settled)
+
+
+@with_store
+async def test_a_batch_that_is_being_cancelled_does_not_settle(store: Store) -> None:
+    running = await planned(store, a_batch(), shards=1)
+    [shard] = await store.shards.claim(await store.shards.of_batch(running.id))
+    await store.shards.close(a_tally(shard, 10))
+    cancelling = advance(running, Event.CANCEL_REQUESTED, T0 + 2)
+    assert await store.batches.move(running, cancelling)
+    assert not await store.batches.settle(running, advance(running, Event.SETTLED, T0 + 3))
+    assert (await get(store, running)).status is Status.CANCELLING
+
+
+@with_store
 async def test_until_it_is_terminal_a_batch_counts_what_its_shards_do(store: Store) -> None:
     running = await planned(store, a_batch(), shards=3)
     await planned(store, a_batch("other"), shards=1)

@@ -7,9 +7,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.pool import Pool
 from store_cases import a_batch, planned
 
 from batchmill.domain.errors import StorageFull
@@ -47,6 +49,10 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def allow_few_pages(connection: Any, _: object) -> None:
+    connection.cursor().execute("PRAGMA max_page_count=90")
+
+
 def test_a_write_that_the_file_system_cuts_short_is_a_full_disk(tmp_path: Path) -> None:
     """Reading goes on meanwhile, and writing when there is room."""
 
@@ -71,11 +77,13 @@ def test_a_database_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
     async def main() -> None:
         store = await open_store(tmp_path / "x.db")
         await store._database.close()
-        engine = store._database._engine.sync_engine
-        event.listen(engine, "connect", lambda c, _: c.cursor().execute("PRAGMA max_page_count=90"))
-        stored = await fill(store)
-        await assert_holds(store, stored)
-        await store.close()
+        event.listen(Pool, "connect", allow_few_pages)
+        try:
+            stored = await fill(store)
+            await assert_holds(store, stored)
+        finally:
+            event.remove(Pool, "connect", allow_few_pages)
+            await store.close()
 
     asyncio.run(main())
 

@@ -169,36 +169,36 @@ class Deliverer:
         self._clock = clock
         self._max_line_bytes = max_line_bytes
 
-    async def deliver(self, batch: Batch) -> None:
-        """Write both files, then move the batch, in this order.
+    async def deliver(self, batch: Batch) -> Batch | None:
+        """Write both files, then move the batch, in this order; as it is then, if it was moved.
 
         Raises BlobMissing and StorageFull; may be run again after either.
         """
         output = ResultFile(self._blobs, f"results/{batch.id}/output.jsonl")
         error = ResultFile(self._blobs, f"results/{batch.id}/error.jsonl")
         faultpoint.passed("deliver.before_output")
-        shards = await self._still_shards(batch.id)
+        if not _has_settled(batch):
+            # Which of its shards are done, and their sums, can change no more.
+            await self._store.shards.fence(batch.id)
         sealed = await self._journal.seal(batch.id)
+        delivered: Batch | None = None
         try:
             # A dispatcher that slept here may find the batch delivered, and the journal empty:
             # it must not put that in the place of the result files.
-            current = await self._store.batches.get(batch.account, batch.id)
+            shards, current = await asyncio.gather(
+                self._store.shards.of_batch(batch.id),
+                self._store.batches.get(batch.account, batch.id),
+            )
             if current is not None and current.status is batch.status:
                 sums = await self._write_lines(batch, shards, sealed, output, error)
                 if await sealed.stands():
-                    await self._close(replace(batch, resent=current.resent), output, error, sums)
+                    still = replace(batch, resent=current.resent)
+                    delivered = await self._close(still, output, error, sums)
         finally:
             await output.abort()
             await error.abort()
         await self._journal.drop(batch.id)
-
-    async def _still_shards(self, batch_id: str) -> Sequence[Shard]:
-        """The shards of a batch; neither which are done nor their sums change any more."""
-        shards = await self._store.shards.of_batch(batch_id)
-        if all(shard.status is ShardStatus.DONE for shard in shards):
-            return shards
-        await self._store.shards.fence(batch_id)
-        return await self._store.shards.of_batch(batch_id)
+        return delivered
 
     async def _write_lines(
         self,
@@ -240,7 +240,9 @@ class Deliverer:
             if raw.data is not None:
                 yield raw.number, parse_request(raw.data).custom_id
 
-    async def _close(self, batch: Batch, output: ResultFile, error: ResultFile, sums: Sums) -> None:
+    async def _close(
+        self, batch: Batch, output: ResultFile, error: ResultFile, sums: Sums
+    ) -> Batch | None:
         now = self._clock.now()
         output_file = await output.finish(batch, "output", now)
         faultpoint.passed("deliver.after_output")
@@ -262,6 +264,12 @@ class Deliverer:
         if moved:
             faultpoint.passed("deliver.after_stored")
             _log_delivery(after)
+        return after if moved else None
+
+
+def _has_settled(batch: Batch) -> bool:
+    """Whether all of its shards were done before it was moved to be delivered."""
+    return batch.verdict is Status.COMPLETED and batch.halt is None
 
 
 async def _read_ahead(

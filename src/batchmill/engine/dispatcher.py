@@ -160,9 +160,13 @@ class Dispatcher:
         """Compare what is known with the store, which others write as well."""
         is_asked, self._is_asked = self._is_asked, False
         try:
-            await self._treasury.refresh()
-            for gone in await self._roster.look():
-                self._handout.forget(gone)
+            # Side by side, as in ``_tick``.
+            refreshing = asyncio.create_task(self._treasury.refresh())
+            try:
+                for gone in await self._roster.look():
+                    self._handout.forget(gone)
+            finally:
+                await refreshing
             if self._clock.now() >= self._next_look:
                 await self._look_around()
                 self._next_look = self._clock.now() + self._poll_interval

@@ -39,6 +39,7 @@ class Roster:
         self._stale: dict[str, None] = {}
         self._touched: dict[str, None] = {}
         self._agenda: Ranking[float] = Ranking()
+        self._ended: list[str] = []
 
     # --- what the store says ---
 
@@ -55,6 +56,8 @@ class Roster:
 
     async def read(self) -> list[BatchRun]:
         """Read the rows of batches that are new or were moved; the runs that are gone."""
+        ended, self._ended = self._ended, []
+        left = [run for batch_id in ended for run in self._drop(batch_id)]
         # A job's batch is read when it has ended: its end says so.
         due = [one for one in self._stale if one not in self.runs or not self.runs[one].job]
         found: dict[str, Batch] = {}
@@ -66,17 +69,21 @@ class Roster:
         # Whoever is met first is the first to be handed out.
         for batch in sorted(found.values(), key=lambda one: one.expires_at):
             self.renew(batch)
-        return [gone for batch_id in due if batch_id not in found for gone in self._drop(batch_id)]
+        gone = [batch_id for batch_id in due if batch_id not in found]
+        return left + [run for batch_id in gone for run in self._drop(batch_id)]
 
     def renew(self, batch: Batch) -> None:
-        """The batch is as the store has it: it is to be stepped."""
+        """The batch is as the store has it: it is to be stepped, or forgotten at its end."""
         run = self.runs.get(batch.id)
         if run is None:
             run = BatchRun(batch, running=self.adopted.pop(batch.id, set()))
             self.runs[batch.id] = run
         run.batch = batch
         run.is_fresh = True
-        self.touch(batch.id)
+        if batch.status.is_terminal:
+            self._ended.append(batch.id)
+        else:
+            self.touch(batch.id)
 
     def _drop(self, batch_id: str) -> Iterator[BatchRun]:
         """Forget a batch that is at its end, unless something of it goes on here."""
@@ -93,8 +100,8 @@ class Roster:
 
     @property
     def has_stale(self) -> bool:
-        """Whether a batch waits to be read."""
-        return bool(self._stale)
+        """Whether a batch waits to be read, or to be forgotten."""
+        return bool(self._stale or self._ended)
 
     # --- what to look at ---
 

@@ -52,10 +52,6 @@ class ShardReader:
             window = await shards.undone(run.batch.id, run.next_index, WINDOW)
             run.take(window, is_last=len(window) < WINDOW)
 
-    async def is_all_done(self, run: BatchRun) -> bool:
-        """Whether the store has no shard of the batch any more that is not done."""
-        return not await self._store.shards.undone(run.batch.id, 0, 1)
-
 
 def _begin(run: BatchRun, plan: Plan) -> None:
     run.input_blob, run.terms = plan.input_blob, plan.terms

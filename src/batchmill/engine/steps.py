@@ -103,11 +103,13 @@ class Steps:
 
     async def _settle(self, run: BatchRun) -> None:
         """Nothing is left to hand out: the batch has settled, if the store says so too."""
-        if await self._reader.is_all_done(run):
-            await self._move(run, Event.SETTLED)
+        after = advance(run.batch, Event.SETTLED, self._clock.now())
+        if await self._batches.settle(run.batch, after):
+            self._note_move(run, after)
             await self._step_stopping(run)
         else:
-            await self._reader.open(run)
+            run.shards_known = False
+            self._roster.reread(run)
 
     async def _step_stopping(self, run: BatchRun) -> None:
         """Finalizing or cancelling: stop what runs, then deliver."""
@@ -128,9 +130,9 @@ class Steps:
         run.plan = await self._planner.plan(run.batch)
         return None if run.plan is None else run.plan.batch
 
-    async def _deliver(self, batch: Batch) -> None:
+    async def _deliver(self, batch: Batch) -> Batch | None:
         await self._treasury.admit(batch)
-        await self._deliverer.deliver(batch)
+        return await self._deliverer.deliver(batch)
 
     _STEPS: dict[Status, Callable[["Steps", BatchRun], Awaitable[None]]] = {  # noqa: RUF012
         Status.VALIDATING: _step_validating,
@@ -145,10 +147,13 @@ class Steps:
     async def _move(self, run: BatchRun, event: Event, halt: Halt | None = None) -> None:
         after = replace(advance(run.batch, event, self._clock.now()), halt=halt)
         if await self._batches.move(run.batch, after):
-            log.info(Fact.BATCH_MOVED, batch_id=after.id, status=after.status)
-            run.batch = after
+            self._note_move(run, after)
         if after.status.is_terminal or run.batch is not after:
             self._roster.reread(run)
+
+    def _note_move(self, run: BatchRun, after: Batch) -> None:
+        log.info(Fact.BATCH_MOVED, batch_id=after.id, status=after.status)
+        run.batch = after
 
     # --- jobs ---
 

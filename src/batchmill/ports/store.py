@@ -280,6 +280,10 @@ class BatchStore(Protocol):
         """Store ``after`` if the stored status is still ``before``'s; whether it was."""
         ...
 
+    async def settle(self, before: Batch, after: Batch) -> bool:
+        """``move``, if every shard of the batch is done; whether it was."""
+        ...
+
     async def plan(self, before: Batch, after: Batch, shards: Sequence[Shard]) -> bool:
         """``move``, and store the shards in the same transaction."""
         ...

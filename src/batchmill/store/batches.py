@@ -23,7 +23,7 @@ from batchmill.domain.account import Deed
 from batchmill.domain.batch import Batch, Status
 from batchmill.domain.file import File
 from batchmill.domain.ledger import Entry
-from batchmill.domain.shards import Shard
+from batchmill.domain.shards import Shard, ShardStatus
 from batchmill.domain.webhook import batch_event
 from batchmill.ports import (
     BatchQuery,
@@ -129,6 +129,10 @@ class SqlBatches:
         """Store ``after`` if the stored status is still ``before``'s; whether it was."""
         return await self._database.transact(lambda own: _move(own, before, after, deed))
 
+    async def settle(self, before: Batch, after: Batch) -> bool:
+        """``move``, if every shard of the batch is done; whether it was."""
+        return await self._database.transact(lambda own: _settle(own, before, after))
+
     async def plan(self, before: Batch, after: Batch, shards: Sequence[Shard]) -> bool:
         """``move``, and store the shards."""
         return await self._database.transact(lambda own: _plan(own, before, after, shards))
@@ -221,6 +225,11 @@ _COUNT = (
     .where(batches.c.account == bindparam("of_account"), _IS_UNFINISHED)
 )
 _COUNT_ON = _COUNT.where(batches.c.endpoint == bindparam("on_endpoint"))
+_ANY_UNDONE = (
+    select(shards.c.position)
+    .where(shards.c.batch_id == bindparam("of_batch"), shards.c.status != ShardStatus.DONE.value)
+    .limit(1)
+)
 _INSERT = insert(batches)
 # The columns that change are those of the values that it is given.
 _SWAP = update(batches).where(
@@ -257,6 +266,12 @@ def _move(connection: Connection, before: Batch, after: Batch, deed: Deed | None
             credit_back(connection, after.id, after.ended_at)
         _announce(connection, after)
     return moved
+
+
+def _settle(connection: Connection, before: Batch, after: Batch) -> bool:
+    # A shard that is done stays so, and none comes after planning.
+    is_undone = connection.execute(_ANY_UNDONE, {"of_batch": before.id}).first() is not None
+    return not is_undone and _swap(connection, before, after)
 
 
 def _plan(connection: Connection, before: Batch, after: Batch, shards: Sequence[Shard]) -> bool:

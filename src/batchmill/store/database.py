@@ -88,10 +88,16 @@ class Backend(Protocol):
         """Call ``on_ring`` now and at every ring, until the connection ends."""
         ...
 
-    async def run(
-        self, connection: AsyncConnection, work: Callable[[Connection], Answer]
-    ) -> Answer:
-        """Do ``work`` in the transaction of ``connection``, at as few turns as may be."""
+    async def ask(self, engine: AsyncEngine, work: Callable[[Connection], Answer]) -> Answer:
+        """Do ``work``, which only reads, on a connection of ``engine`` or one of its own."""
+        ...
+
+    async def transact(self, engine: AsyncEngine, work: Callable[[Connection], Answer]) -> Answer:
+        """Do ``work`` in a transaction of ``engine`` or of its own; raises what ``work`` raises."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections of its own."""
         ...
 
     def explain(self, error: BaseException) -> BatchmillError | None:
@@ -168,8 +174,7 @@ class Database:
 
     async def _ask_all(self, works: Sequence[Callable[[Connection], Answer]]) -> list[Answer]:
         with self._errors_translated():
-            async with self._reading.connect() as connection:
-                return await self.backend.run(connection, lambda own: _all_of(works, own))
+            return await self.backend.ask(self._reading, lambda own: _all_of(works, own))
 
     async def _transact_all(self, works: Sequence[Callable[[Connection], Answer]]) -> list[Answer]:
         def lead_and_work(connection: Connection) -> list[Answer]:
@@ -178,8 +183,7 @@ class Database:
             return _all_of(works, connection)
 
         with self._errors_translated():
-            async with self.backend.turn(), self._writing.begin() as connection:
-                return await self.backend.run(connection, lead_and_work)
+            return await self.backend.transact(self._writing, lead_and_work)
 
     @asynccontextmanager
     async def relaxed(self) -> AsyncIterator[AsyncConnection]:
@@ -209,6 +213,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.backend.close()
         await self._engine.dispose()
         await self._lazy.dispose()
 

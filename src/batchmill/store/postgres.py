@@ -160,11 +160,18 @@ class PostgresBackend:
         """Call ``on_ring`` now and at every ring, until the connection ends."""
         await postgres_bell.listen(self.dial, on_ring)
 
-    async def run(
-        self, connection: AsyncConnection, work: Callable[[Connection], Answer]
-    ) -> Answer:
-        """Do ``work``; each statement goes to the server and back."""
-        return await connection.run_sync(work)
+    async def ask(self, engine: AsyncEngine, work: Callable[[Connection], Answer]) -> Answer:
+        """Do ``work``, which only reads; each statement goes to the server and back."""
+        async with engine.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def transact(self, engine: AsyncEngine, work: Callable[[Connection], Answer]) -> Answer:
+        """Do ``work`` in a transaction; each statement goes to the server and back."""
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        """Nothing to do: every connection belongs to an engine, or to who dialled it."""
 
     def explain(self, error: BaseException) -> BatchmillError | None:
         """What ``error`` means for the operator, without where the database is."""

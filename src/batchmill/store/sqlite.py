@@ -14,15 +14,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.pool import StaticPool
 
 from batchmill.domain.errors import StorageFull
 from batchmill.store.seat import OnlySeat
 from batchmill.store.sqlite_connection import DriverConnection
+from batchmill.store.sqlite_thread import SqliteThread
 
 Answer = TypeVar("Answer")
 
@@ -59,6 +60,9 @@ class SqliteBackend:
         # Writers of this process queue here, first come first served; without it
         # each would poll the database's lock and some could starve.
         self._turn = asyncio.Lock()
+        # One each: questions come in groups, one after the other, and so do changes.
+        self._asking = SqliteThread("questions", self._connect_to_ask)
+        self._changing = SqliteThread("changes", self._connect_to_change)
 
     def connect(self, *, durable: bool = True) -> AsyncEngine:
         """An engine that opens connections as they are needed; a relaxed one needs but one."""
@@ -77,6 +81,25 @@ class SqliteBackend:
         )
         event.listen(engine.sync_engine, "connect", _set_up if durable else _set_up_relaxed)
         event.listen(engine.sync_engine, "begin", _begin)
+        return engine
+
+    def _connect_to_ask(self) -> Connection:
+        return self._plain_engine().connect()
+
+    def _connect_to_change(self) -> Connection:
+        engine = self._plain_engine()
+        event.listen(engine, "begin", _begin_now)
+        return engine.connect()
+
+    def _plain_engine(self) -> Engine:
+        """An engine for one thread, which keeps its connection."""
+        engine = create_engine(
+            URL.create("sqlite+pysqlite", database=str(self.path)),
+            hide_parameters=True,
+            poolclass=StaticPool,
+            connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+        )
+        event.listen(engine, "connect", _set_up)
         return engine
 
     def turn(self) -> AbstractAsyncContextManager[None]:
@@ -115,13 +138,24 @@ class SqliteBackend:
         """Nobody rings."""
         await asyncio.Event().wait()
 
-    async def run(
-        self, connection: AsyncConnection, work: Callable[[Connection], Answer]
-    ) -> Answer:
-        """Do ``work`` in one turn of the driver's thread."""
-        own = connection.sync_connection
-        assert own is not None  # noqa: S101 - a transaction of it has begun
-        return await _driver_of(own).whole(lambda: greenlet_spawn(work, own))
+    async def ask(self, engine: AsyncEngine, work: Callable[[Connection], Answer]) -> Answer:  # noqa: ARG002
+        """Do ``work``, which only reads, in one turn of a thread."""
+        return await self._asking.do(work)
+
+    async def transact(self, engine: AsyncEngine, work: Callable[[Connection], Answer]) -> Answer:  # noqa: ARG002
+        """Do ``work`` and commit it, in one turn of a thread."""
+
+        def change(connection: Connection) -> Answer:
+            with connection.begin():
+                return work(connection)
+
+        async with self._turn:
+            return await self._changing.do(change)
+
+    async def close(self) -> None:
+        """Close the connections of its own."""
+        await self._asking.close()
+        await self._changing.close()
 
     def explain(self, error: BaseException) -> StorageFull | None:
         """A full disk, if that is what ``error`` means."""
@@ -153,6 +187,12 @@ def _begin(connection: Connection) -> None:
     # of the driver's thread and show it nothing newer.
     if connection.get_execution_options().get("writes"):
         _driver_of(connection).begin()
+
+
+def _begin_now(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - made by the plain engine
+    driver.execute("BEGIN IMMEDIATE")
 
 
 def _driver_of(connection: Connection) -> DriverConnection:

@@ -1,8 +1,7 @@
 """The driver's connection, made cheaper and mended in one place.
 
 A transaction begins in the same turn of the driver's thread as its first
-statement; to commit or roll back what was not begun takes none; and one whose
-statements are known beforehand is a single turn as a whole.
+statement, and to commit or roll back what was not begun takes none.
 
 A query that is cancelled has SQLAlchemy close its connection, and stop it as
 well where that is cancelled in turn. The driver (aiosqlite 0.22) then tells its
@@ -12,8 +11,7 @@ comes: neither would the event loop come to its end.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Coroutine
-from threading import get_ident
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -55,26 +53,6 @@ class DriverConnection(aiosqlite.Connection):
             # The thread does one thing after the other: what it was at is over.
             self._is_unsure = False
 
-    async def whole(self, work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        """Have the thread do all of ``work``, which waits for this connection alone, and commit.
-
-        Raises what ``work`` raises: then nothing is committed. One that is cancelled returns when
-        the thread is done with it: before that nobody else may touch what ``work`` uses.
-        """
-
-        def run(connection: sqlite3.Connection) -> Answer:
-            answer = _end_of(work())
-            if connection.in_transaction:
-                connection.commit()
-            return answer
-
-        asked = asyncio.create_task(self._ask(run))
-        try:
-            return await asyncio.shield(asked)
-        except asyncio.CancelledError:
-            await _over(asked)
-            raise
-
     def stop(self) -> "asyncio.Future[Any] | None":
         """End the thread; what tells of its end, None where that was asked for before."""
         return super().stop() if self._running else None
@@ -88,10 +66,7 @@ class DriverConnection(aiosqlite.Connection):
                 connection.execute("BEGIN IMMEDIATE")
             work(connection)
 
-        if get_ident() == self._thread.ident:
-            run(self._conn)
-        else:
-            await self._ask(run)
+        await self._ask(run)
 
     async def _ask(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         try:
@@ -101,25 +76,3 @@ class DriverConnection(aiosqlite.Connection):
             self._is_unsure = True
             raise
         return answer
-
-
-async def _over(task: asyncio.Task[Any]) -> None:
-    """Return when the task is done, whoever cancels the waiting; what it ended with is not told."""
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            continue
-    if not task.cancelled():
-        task.exception()
-
-
-def _end_of(work: Coroutine[Any, Any, Answer]) -> Answer:
-    """What a coroutine comes to that has nothing to wait for."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        answer: Answer = end.value
-        return answer
-    work.close()
-    raise RuntimeError("A transaction that is to be one turn of the thread waited for another.")
