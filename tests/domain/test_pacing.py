@@ -1,12 +1,15 @@
 """The window of an upstream: where it begins, what cuts it, how it doubles back, and pauses."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchmill.domain.noise import MOST, SLACK, Noise, Sample
 from batchmill.domain.pacing import (
+    ASK_SECONDS,
     BEGIN,
     DOWN_AFTER,
     FEWEST_ANSWERS,
@@ -132,12 +135,23 @@ def test_the_floor_is_one() -> None:
 
 def test_one_that_holds_nothing_is_asked_with_one_line_and_then_has_its_half_at_once() -> None:
     pace = on_rejected(Pace.full(100), NOW, held=0)
-    assert pace.allowed(NOW + ROUND_SECONDS - 0.01) == 0
-    assert pace.allowed(NOW + ROUND_SECONDS) == 1
-    asked = on_rejected(pace, NOW + ROUND_SECONDS, held=0)
+    assert pace.allowed(NOW + ASK_SECONDS - 0.01) == 0
+    assert pace.allowed(NOW + ASK_SECONDS) == 1
+    asked = on_rejected(pace, NOW + ASK_SECONDS, held=0)
     assert asked.target == 50, "the line that asks says nothing of how many would be too many"
-    assert asked.allowed(NOW + ROUND_SECONDS) == 0
+    assert asked.allowed(NOW + ASK_SECONDS) == 0
     assert good(asked, NOW + 9).limit == 50
+
+
+def test_it_is_asked_later_each_time_and_once_a_round_in_the_end() -> None:
+    pace, now, waits = Pace.full(100), NOW, []
+    for _ in range(6):
+        pace = on_rejected(pace, now, held=0)
+        waits.append(pace.asks_at - now)
+        now = pace.asks_at
+    assert waits == pytest.approx([ASK_SECONDS * n for n in (1, 2, 4, 8)] + [ROUND_SECONDS] * 2)
+    again = on_rejected(good(pace, now), now, held=0)
+    assert again.asks_at - now == pytest.approx(ASK_SECONDS), "one answer, and it begins anew"
 
 
 def test_nothing_grows_before_retry_after_is_over() -> None:
@@ -154,6 +168,57 @@ def test_an_upstream_without_lines_is_not_asked_before_retry_after_is_over() -> 
     assert (pace.allowed(NOW + 6.9), pace.allowed(NOW + 7.0)) == (0, 1)
     day = on_rejected(Pace.full(100), NOW, held=0, retry_after=86_400.0)
     assert (day.allowed(NOW + QUIET_CAP - 0.1), day.allowed(NOW + QUIET_CAP)) == (0, 1)
+
+
+# --- noise ---
+
+
+def noisy(pace: Pace, share: float = 0.5) -> Pace:
+    return replace(pace, noise=Noise(share, until=math.inf))
+
+
+def test_noise_cuts_nothing_and_what_goes_beyond_it_does() -> None:
+    pace = noisy(Pace.full(100))
+    borne = 0
+    while (after := on_rejected(pace, NOW, held=80)).limit == 100:
+        pace, borne = after, borne + 1
+    assert SLACK <= borne <= 2 * SLACK
+    assert (after.limit, after.target) == (80, 80)
+    assert on_rejected(pace, NOW, held=80, answered=10).limit == 100, "answers bear more of it"
+
+
+def test_a_trial_goes_on_under_noise() -> None:
+    pace, now = tried(noisy(cut_to(50)))
+    pace = on_rejected(pace, now, held=50)
+    assert pace.is_trying
+    assert pace.round.since == now
+
+
+def test_what_was_cut_for_noise_is_undone_once_it_is_known() -> None:
+    pace, now = Pace.full(128), NOW
+    pace = beat(pace, now, 0)
+    while not pace.noise.share:
+        answered = pace.limit - pace.limit // 5
+        for n in range(pace.limit // 5):
+            pace = on_rejected(pace, now + 0.1, held=pace.limit - 1 - n % 2)
+        now += 1.0
+        pace = beat(grown(pace, now), now, answered)
+        assert pace.target >= 16, "it is found before the window is small"
+    assert (pace.target, pace.good) == (128, 128)
+    assert grown(pace, now).limit == 128
+
+
+def test_a_server_that_is_down_or_has_nothing_to_do_tells_nothing_of_noise() -> None:
+    pace = on_rejected(beat(Pace.full(100), NOW, 0), NOW, held=90)
+    assert beat(pace, NOW + 0.5, 3).noise.tally.outcomes == 4
+    idle = on_beat(pace, NOW + 0.5, answered=3, hungry=0, is_idle=True)
+    assert idle.noise.tally.outcomes == 0
+    assert beat(unreachable(pace, NOW), NOW + 0.5, 3).noise.tally.outcomes == 0
+
+
+def test_another_ceiling_is_another_window_to_compare_with() -> None:
+    pace = replace(Pace.full(100), noise=Noise(0.1, math.inf, larger=Sample(80, 10.0, 0.1)))
+    assert with_ceiling(pace, 50).noise == Noise(0.1, math.inf)
 
 
 # --- rounds and trials ---
@@ -208,6 +273,15 @@ def test_a_trial_that_is_rejected_ends_at_the_last_good_window_and_the_next_rest
         waits.append(pace.try_at - now)
         pace, now = tried(pace, now)
     assert waits == [4.0, 8.0, 16.0, REST_CAP, REST_CAP, REST_CAP]
+
+
+@pytest.mark.parametrize(("held", "is_slight"), [(95, True), (94, False)])
+def test_a_slight_cut_puts_off_no_trial(held: int, is_slight: bool) -> None:
+    pace, now = after_round(Pace.full(100), NOW, 50.0)
+    cut = on_rejected(pace, now, held=held)
+    assert (cut.limit, cut.target, cut.good) == (held, held, held)
+    assert (cut.round == pace.round) is is_slight
+    assert (cut.try_at == now + REST_BASE) is not is_slight
 
 
 def test_a_trial_that_is_rejected_further_up_has_found_a_better_window() -> None:
@@ -452,6 +526,7 @@ def test_whatever_comes_the_window_stays_within_its_bounds(
         if what == "429" and not before.is_asking:
             assert pace.limit <= before.limit
             assert pace.target >= before.target // 2
+            assert 0.0 <= pace.noise.share <= MOST
         if what == "ok":
             assert pace.limit >= before.limit
             assert not pace.is_down

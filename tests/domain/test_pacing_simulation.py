@@ -4,6 +4,7 @@ An upstream has slots; what is beyond them it queues, or rejects at once. The
 ideal is that no slot is ever empty.
 """
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +33,10 @@ Slots = Callable[[float], int]
 
 @dataclass(frozen=True)
 class Server:
-    """How an upstream is; ``mean`` seconds an answer, more or less by half."""
+    """How an upstream is; ``mean`` seconds an answer, more or less by half.
+
+    ``noise`` is the part that it rejects whatever it holds; of the rest it takes ``a_second``.
+    """
 
     slots: Slots
     queues: bool = True
@@ -40,6 +44,8 @@ class Server:
     status: int = 429
     retry_after: float = 0.0
     patience: float = PATIENCE
+    noise: float = 0.0
+    a_second: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class World:
         self._order = count()
         self._in_flight = self._busy = self._done = 0
         self._queue: list[float] = []
+        self._allowance, self._allowed_at = 0.0, 0.0
         self._answered = self._hungry = self._rejections = self._timeouts = 0
 
     def run(self, until: float = 1e9) -> Outcome:
@@ -98,12 +105,27 @@ class World:
     # --- the server ---
 
     def _arrive(self, sent: float) -> None:
-        if self._busy < self.server.slots(self.now):
+        if not self._takes():
+            self._at(self.now + RTT / 2, self._on_rejection)
+        elif self._busy < self.server.slots(self.now):
             self._work(sent)
         elif self.server.queues:
             self._queue.append(sent)
         else:
             self._at(self.now + RTT / 2, self._on_rejection)
+
+    def _takes(self) -> bool:
+        """Whether neither chance nor its own rate has it reject one."""
+        if self.server.noise and self._random.random() < self.server.noise:
+            return False
+        if math.isinf(self.server.a_second):
+            return True
+        self._allowance += (self.now - self._allowed_at) * self.server.a_second
+        self._allowance = min(self._allowance, self.server.a_second)
+        self._allowed_at = self.now
+        is_allowed = self._allowance >= 1.0
+        self._allowance -= is_allowed
+        return is_allowed
 
     def _work(self, sent: float) -> None:
         self._busy += 1
@@ -136,7 +158,8 @@ class World:
         self._in_flight -= 1
         self._rejections += 1
         wait = self.server.retry_after
-        self.pace = on_rejected(self.pace, self.now, held=self._in_flight, retry_after=wait)
+        seen = {"held": self._in_flight, "answered": self._answered}
+        self.pace = on_rejected(self.pace, self.now, **seen, retry_after=wait)
         if self.server.status == 503:
             self.pace = on_trouble(self.pace, self.now, is_certain=False, jitter=0.5)
         self._at(self.now + wait + BACKOFF * self._random.random(), self._back)
@@ -217,12 +240,46 @@ def test_slots_that_come_and_go_are_followed(queues: bool) -> None:
     assert found.rejections < 900
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_one_that_takes_nothing_for_a_while_has_its_slots_filled_soon_after(status: int) -> None:
-    slots = changing((10.0, 256), (40.0, 0), (1e9, 256))
+@pytest.mark.parametrize("end", [20.0, 40.0, 60.0])
+@pytest.mark.parametrize(("status", "share"), [(429, 0.9), (503, 0.75)])
+def test_one_that_takes_nothing_for_a_while_has_its_slots_filled_soon_after(
+    status: int, share: float, end: float
+) -> None:
+    slots = changing((10.0, 256), (end, 0), (1e9, 256))
     found = tuned(Server(slots, queues=False, status=status), lines=20_000)
-    assert found.share >= 0.85
+    assert found.share >= share, "a 503 pauses it, for half a minute in the end"
     assert found.rejections < 1000
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("noise", "share"), [(0.01, 0.9), (0.05, 0.9), (0.15, 0.85), (0.3, 0.7)])
+@pytest.mark.parametrize("queues", [True, False])
+def test_one_that_rejects_some_whatever_it_holds_is_kept_full_all_the_same(
+    status: int, noise: float, share: float, queues: bool
+) -> None:
+    server = Server(steady(256), queues=queues, status=status, noise=noise)
+    found = tuned(server, lines=40_000)
+    assert found.share >= share
+
+
+def test_a_small_one_that_rejects_some_is_kept_busy_too() -> None:
+    server = Server(steady(4), noise=0.05)
+    found = World(server, Pace.full(4), 2000).run()
+    assert found.share >= 0.8
+
+
+def test_few_lines_at_a_time_are_not_held_up_by_some_that_are_rejected() -> None:
+    server = Server(steady(1000), mean=0.04, noise=0.15)
+    found = World(server, Pace.tuned(PATIENCE), 5000, source=100.0).run()
+    assert found.seconds < 1.1 * 5000 / 100
+
+
+@pytest.mark.parametrize("a_second", [10.0, 30.0, 100.0])
+def test_one_that_takes_so_many_a_second_is_not_flooded(a_second: float) -> None:
+    lines = int(100 * a_second)
+    found = tuned(Server(steady(4000), a_second=a_second), lines=lines)
+    assert found.seconds < 1.1 * 100
+    assert found.rejections < lines
 
 
 def test_a_set_ceiling_above_the_slots_is_cut_to_them_and_never_passed() -> None:

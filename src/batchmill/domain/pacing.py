@@ -5,12 +5,15 @@ too many costs nothing where an upstream queues. Where one rejects instead (429,
 503), the window shrinks to what the upstream turned out to hold, by half at most
 a round, and doubles again later. A doubled window stays where it pays; else the
 last good one is back, and the next trial waits longer. An upstream that is down
-is paused, for longer each time, and then asked with a single line.
+is paused, for longer each time, and then asked with a single line. What it rejects
+however little it holds cuts nothing (``domain.noise``).
 """
 
 import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from batchmill.domain.noise import Noise, with_beat, with_rejection, with_tally_anew
 
 # The first window where none is set: twice the slots of an engine as they are set up by default.
 # The top is what one process can hold open towards one server without trouble.
@@ -18,6 +21,9 @@ BEGIN = 512
 TOP = 4096
 
 ROUND_SECONDS = 1.0
+
+# One that rejected the only line that it held is asked again so soon, and later each time.
+ASK_SECONDS = 0.1
 
 # Beyond where it began, a doubled window must deliver more to stay. Up to there it is only coming
 # back, and must not deliver less.
@@ -89,7 +95,7 @@ class Pace:
     in a second, 0 where that is not known. ``share`` of the ceiling is where it
     begins. ``patience`` is how long an answer may take. ``troubles`` counts
     signs of its being down since its last success, ``pauses`` how often it was
-    paused since then.
+    paused since then, and ``asked`` how often it rejected all that it held.
     """
 
     ceiling: int
@@ -108,6 +114,8 @@ class Pace:
     troubles: int = 0
     pauses: int = 0
     paused_until: float = 0.0
+    asked: int = 0
+    noise: Noise = field(default_factory=Noise)
 
     @classmethod
     def full(cls, ceiling: int, patience: float = math.inf) -> "Pace":
@@ -171,7 +179,7 @@ def with_ceiling(pace: Pace, ceiling: int) -> Pace:
 
     What an upstream bears of a large share it is taken to bear of a small one.
     """
-    anew = replace(pace, ceiling=ceiling)
+    anew = replace(pace, ceiling=ceiling, noise=replace(pace.noise, larger=None))
     if not pace.ceiling or pace.limit == pace.target == pace.begin:
         return replace(anew, limit=anew.begin, target=anew.begin, good=anew.begin, round=Round())
     factor = ceiling / pace.ceiling
@@ -208,37 +216,58 @@ def on_success(pace: Pace, now: float, *, is_full: bool) -> Pace:
     """
     pace = on_presence(pace)
     if not pace.limit:
-        return replace(pace, limit=pace.target)
+        return replace(pace, limit=pace.target, asked=0)
     if pace.limit >= pace.target or now < pace.quiet_until or not is_full:
         return pace
     return replace(pace, limit=pace.limit + 1)
 
 
-def on_rejected(pace: Pace, now: float, *, held: int, retry_after: float = 0.0) -> Pace:
+def on_rejected(
+    pace: Pace, now: float, *, held: int, answered: int = 0, retry_after: float = 0.0
+) -> Pace:
     """After a 429 or 503, with ``held`` requests left in flight: no more than those for now.
 
     The window to come back to falls to the same, but by half at most a round; in
     a trial, to the last good one. For ``retry_after`` seconds nothing grows.
     A line that asked, or one of many at a server that is down, says nothing of
-    how much it could hold.
+    how much it could hold, nor does noise; ``answered`` is how many whole
+    answers came since the last beat.
     """
-    wait = max(retry_after, 0.0 if held else ROUND_SECONDS)
+    pace = replace(pace, noise=with_rejection(pace.noise))
+    if not pace.is_asking and pace.noise.bears(answered):
+        return pace
+    wait = max(retry_after, 0.0 if held else _ask_wait(pace))
     quiet_until = max(pace.quiet_until, now + min(QUIET_CAP, wait))
     was_asking = pace.is_asking
-    pace = replace(pace, limit=min(pace.limit, held), quiet_until=quiet_until, round=Round())
+    asked = pace.asked if held else pace.asked + 1
+    limit = min(pace.limit, held)
+    pace = replace(pace, limit=limit, quiet_until=quiet_until, asked=asked)
     if was_asking:
-        return pace
-    window = max(_floor(pace, now), min(pace.target, held))
+        return replace(pace, round=Round())
+    return _cut(pace, now, held=held, cost=min(QUIET_CAP, RETRY_AFTER_SHARE * retry_after))
+
+
+def _ask_wait(pace: Pace) -> float:
+    """Seconds until one that holds nothing is asked again."""
+    return min(ROUND_SECONDS, ASK_SECONDS * 2.0 ** min(pace.asked, 16))
+
+
+def _cut(pace: Pace, now: float, *, held: int, cost: float) -> Pace:
+    """The window to come back to after a rejection that took ``cost`` seconds of a line."""
+    floor = _floor(pace, now)
+    window = max(floor, min(pace.target, held))
+    is_slight = not pace.is_trying and window >= LOSS * 2 * floor
     rest = _rest_after(pace, window)
-    cost = min(QUIET_CAP, RETRY_AFTER_SHARE * retry_after)
+    try_at = pace.try_at if is_slight else now + rest
     return replace(
         pace,
         target=window,
         good=window,
-        floor=_floor(pace, now),
+        floor=floor,
         cut_at=now if pace.is_trying or _is_fresh(pace, now) else pace.cut_at,
         rest=rest,
-        try_at=max(now + max(rest, cost), quiet_until),
+        try_at=max(try_at, now + cost, pace.quiet_until),
+        round=pace.round if is_slight else Round(),
     )
 
 
@@ -312,6 +341,7 @@ def on_beat(pace: Pace, now: float, *, answered: int, hungry: int, is_idle: bool
     ``hungry`` of the answers found the window not full; ``is_idle`` says that nothing is in
     flight. A round takes as many answers as the window holds.
     """
+    pace = _with_noise(pace, now, answered=answered, hungry=hungry, is_idle=is_idle)
     before = pace.round
     if pace.is_asking or is_idle or pace.limit < pace.target or before.since is None:
         return replace(pace, round=Round(since=now))
@@ -324,6 +354,18 @@ def on_beat(pace: Pace, now: float, *, answered: int, hungry: int, is_idle: bool
         return _conclude(pace, now, seen.rate(now))
     rate = pace.rate or seen.rate(now)
     return replace(pace, rate=rate, round=Round(since=now, is_measured=True))
+
+
+def _with_noise(pace: Pace, now: float, *, answered: int, hungry: int, is_idle: bool) -> Pace:
+    """What was cut for noise is undone as soon as it is known to be noise."""
+    before = pace.noise
+    if pace.is_down or (is_idle and not pace.is_asking):
+        return replace(pace, noise=with_tally_anew(before, now, window=pace.target))
+    noise = with_beat(before, now, window=pace.target, answered=answered, hungry=hungry)
+    if noise.share <= before.share:
+        return replace(pace, noise=noise)
+    window = max(pace.good, pace.begin)
+    return replace(pace, noise=noise, target=window, good=window, rate=0.0, round=Round())
 
 
 def _conclude(pace: Pace, now: float, rate: float) -> Pace:

@@ -145,8 +145,8 @@ class Upstream:
         now, wait = self._company.clock.now(), retry_after or 0.0
         if status in _REJECTING_STATUSES:
             self._rejected += 1
-            held = self.in_flight - self._rejected
-            self._repace(on_rejected(self.pace, now, held=held, retry_after=wait))
+            seen = {"held": self.in_flight - self._rejected, "answered": self._answered}
+            self._repace(on_rejected(self.pace, now, **seen, retry_after=wait))
         if status in _DOWN_STATUSES:
             self._trouble(is_certain=False)
         elif status in _REJECTING_STATUSES:
