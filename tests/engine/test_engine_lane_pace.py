@@ -1,7 +1,9 @@
 """A lane over its upstreams: slots, weights, backing off, pauses, probes, and failover."""
 
 import asyncio
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from engine_fakes import (
@@ -16,6 +18,7 @@ from engine_fakes import (
     settle_down,
 )
 
+from batchmill.domain.noise import SLACK, Noise
 from batchmill.engine.lane import Promise
 from batchmill.engine.upstream import Upstream
 from batchmill.ports import FaultKind, Outcome, Reply, TransportFault
@@ -422,6 +425,23 @@ def test_a_window_that_is_full_at_the_turns_begin_counts_as_full_for_all_its_ans
         assert pace.is_trying, "the source is not what holds it back"
 
     asyncio.run(run_rig([Upstream("up", transport, max_in_flight=None)], test))
+
+
+def test_of_what_is_rejected_as_noise_more_is_borne_the_more_is_answered() -> None:
+    async def test(rig: Rig) -> None:
+        upstream = rig.upstreams[0]
+        upstream.pace = replace(upstream.pace, noise=Noise(0.5, until=math.inf))
+        upstream.in_flight = 90
+        for _ in range(10):
+            upstream.note_answer()
+        for _ in range(SLACK + 15):
+            upstream.note_bad_answer(429, "rate_limited")
+        assert upstream.pace.limit == 100
+        upstream.note_bad_answer(429, "rate_limited")
+        assert upstream.pace.limit == 90 - SLACK - 16
+        upstream.in_flight = 0
+
+    asyncio.run(run_rig([an_upstream(ScriptedTransport(Gate()), 100)], test))
 
 
 def test_the_slot_of_an_aborted_line_is_taken_until_its_connection_is_closed() -> None:
