@@ -61,7 +61,7 @@ def fill(server: Server) -> str:
 
 def _submit(server: Server, at: int, past: Past) -> str:
     # Not 503, which asks for fewer requests at once: it would take minutes with so few lines.
-    server.upstream.play(Script(rate_5xx=0.05 * (at % 4), status_5xx=500, latency=0.01 * (at % 5)))
+    server.upstream.play(Script(rate_5xx=0.05 * (at % 4), status_5xx=503, latency=0.01 * (at % 5)))
     lines = chat_lines(past.lines, "Describe the product", past.model)
     batch = server.submit(lines, name=f"{NAMES[at % len(NAMES)]}, part {at // len(NAMES) + 1}")
     server.wait(batch)
