@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,63 @@ def test_bytes_and_folders_are_synced_before_the_rename_and_the_name_after(
     assert folders == [("sync", tmp_path), ("sync", root), ("sync", root / "files")]
     assert rename == ("rename", root / KEY)
     assert last == ("sync", root / "files" / "ab")
+
+
+def test_folders_that_are_durable_are_not_synced_again(
+    tmp_path: Path, calls: list[tuple[str, Path]]
+) -> None:
+    """The bytes and the name of another blob beside the first one are all there is to sync."""
+    root = tmp_path / "blobs"
+
+    async def main() -> None:
+        blobs = LocalBlobs(root)
+        await put(blobs, KEY, [b"one"])
+        calls.clear()
+        await put(blobs, f"{KEY}-2", [b"two"])
+
+    asyncio.run(main())
+    assert [name for name, _ in calls] == ["sync", "rename", "sync"]
+    assert calls[1:] == [("rename", root / f"{KEY}-2"), ("sync", root / "files" / "ab")]
+
+
+def test_folders_that_somebody_removed_are_made_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        blobs = LocalBlobs(tmp_path)
+        await put(blobs, KEY, [b"one"])
+        shutil.rmtree(tmp_path / "files")
+        await put(blobs, KEY, [b"two"])
+        assert await fetch(blobs, KEY) == b"two"
+
+    asyncio.run(main())
+
+
+def test_a_commit_that_is_cancelled_before_the_name_is_given_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    real = os.fsync
+
+    def slow_sync(fd: int) -> None:
+        begun.set()
+        go_on.wait()
+        real(fd)
+
+    monkeypatch.setattr(writer, "fsync", slow_sync)
+
+    async def main() -> None:
+        blob = await LocalBlobs(tmp_path).create(KEY)
+        await blob.write(b"bytes")
+        committing = asyncio.create_task(blob.commit())
+        await asyncio.to_thread(begun.wait)
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
+        aborting = asyncio.create_task(blob.abort())
+        await asyncio.to_thread(begun.wait)  # a turn in which the abort begins
+        go_on.set()
+        await aborting
+        assert bytes_under(tmp_path) == []
+
+    asyncio.run(main())
 
 
 def test_the_disk_begins_with_whole_pages_long_before_the_sync(

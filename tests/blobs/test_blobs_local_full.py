@@ -107,7 +107,7 @@ def test_every_step_may_find_the_disk_full(
         "open": (writer, "FileIO", full),
         "write": (writer, "FileIO", FullFile),
         "fsync": (writer, "fsync", full),
-        "mkdir": (disk, "make_folder", full),
+        "mkdir": (disk.Folders, "_make_durably", full),
         "rename": (os, "replace", full),
     }
     monkeypatch.setattr(*patches[step])

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.domain.batch import TABLE, TERMINAL, Batch, Event, IllegalEvent, Status, advance
+from batchmill.domain.batch import (
+    TABLE,
+    TERMINAL,
+    Batch,
+    Event,
+    Halt,
+    IllegalEvent,
+    Status,
+    advance,
+)
 
 V, P, F, G = Status.VALIDATING, Status.IN_PROGRESS, Status.FINALIZING, Status.CANCELLING
 COMPLETED, FAILED = Status.COMPLETED, Status.FAILED
@@ -86,6 +95,13 @@ def test_finalizing_ends_in_the_verdict_that_it_was_bound_for() -> None:
     delivered = advance(expiring, Event.DELIVERED, 101.0)
     assert (delivered.status, delivered.expired_at) == (EXPIRED, 101.0)
     assert delivered.completed_at is None
+
+
+def test_only_where_every_shard_was_done_a_batch_has_settled() -> None:
+    assert advance(batch(P), Event.SETTLED, 1.0).has_settled
+    halted = replace(advance(batch(P), Event.HALTED, 1.0), halt=Halt.BUDGET)
+    for other in (batch(P), halted, advance(batch(P), Event.DEADLINE_PASSED, 100.0)):
+        assert not other.has_settled
 
 
 def test_a_stopping_batch_without_a_verdict_cannot_be_delivered() -> None:

@@ -138,7 +138,7 @@ def test_a_second_delivery_writes_the_same_bytes_and_changes_nothing(tmp_path: P
 
 
 async def read_blob(house: House, batch: Batch, name: str) -> bytes:
-    key = f"results/{batch.id}/{name}.jsonl"
+    key = f"results/{batch.id}.{name}.jsonl"
     return b"".join([chunk async for chunk in house.blobs.read(key)])
 
 

@@ -44,6 +44,15 @@ async def test_a_page_that_is_exactly_full_has_no_more(store: Store) -> None:
 
 
 @with_store
+async def test_the_same_list_from_another_time_on_is_another(store: Store) -> None:
+    await create_named(store, "a", "b", "c")
+    for since, names in ((T0, ["2", "1", "0"]), (T0 + 1, ["2", "1"]), (T0 + 3, []), (None, None)):
+        query = BatchQuery(9, created_after=since)
+        assert await listed(store, query) == (["2", "1", "0"] if names is None else names)
+    assert await listed(store, BatchQuery(9, created_after=T0 + 1, after="batch_2")) == ["1"]
+
+
+@with_store
 async def test_an_unknown_cursor_is_told_of(store: Store) -> None:
     await store.batches.create(a_batch("theirs", account="other"), None, ())
     for after in ("batch_none", "batch_theirs"):

@@ -8,9 +8,13 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from batchmill.domain.errors import StorageFull
+
+# Not made again are those that were used lately.
+_FOLDERS_HELD = 1024
 
 # EFBIG is what a file-size limit of the process or the file system answers.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -37,19 +41,37 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def make_folder(root: Path, folder: Path) -> None:
-    """Make ``folder`` and what is missing between it and ``root``, durably.
+class Folders:
+    """The folders under ``root``, and files that get their names there. For any thread."""
 
-    Folders that exist are synced too: another process may have made them an
-    instant ago and not have come to the sync yet.
-    """
-    if folder != root:
-        make_folder(root, folder.parent)
-    folder.mkdir(mode=0o700, parents=folder == root, exist_ok=True)
-    sync_folder(folder.parent)
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        # What is made twice at the same time is no trouble.
+        self._make = lru_cache(_FOLDERS_HELD)(self._make_durably)
+
+    def place(self, partial: Path, target: Path) -> None:
+        """Give the synced file ``partial`` its name, durably; what had the name is replaced."""
+        self._make(target.parent)
+        try:
+            _rename(partial, target)
+        except FileNotFoundError:
+            # Somebody has tidied up.
+            self._make.cache_clear()
+            self._make(target.parent)
+            _rename(partial, target)
+        sync_folder(target.parent)
+
+    def _make_durably(self, folder: Path) -> None:
+        """Make ``folder`` and what is missing between it and the root, durably.
+
+        Folders that exist are synced too: another process may have made them an
+        instant ago and not have come to the sync yet.
+        """
+        if folder != self.root:
+            self._make(folder.parent)
+        folder.mkdir(mode=0o700, parents=folder == self.root, exist_ok=True)
+        sync_folder(folder.parent)
 
 
-def place(partial: Path, target: Path) -> None:
-    """Give the synced file ``partial`` its name, durably; what had the name is replaced."""
+def _rename(partial: Path, target: Path) -> None:
     os.replace(partial, target)  # noqa: PTH105 - tests record the order of the calls on os
-    sync_folder(target.parent)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from batchmill.blobs.disk import Folders
 from batchmill.blobs.keys import check_key
 from batchmill.blobs.partials import Partials
 from batchmill.blobs.reader import RangeReader, open_blob
@@ -31,12 +32,13 @@ class LocalBlobs:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+        self._folders = Folders(self._root)
         self._partials = Partials(self._root / ".partial")
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blobs")
 
     async def create(self, key: str) -> LocalWriter:
         """Begin to write; a blob that stands under ``key`` is replaced at commit."""
-        file = PartialFile(check_key(key), self._root, self._partials)
+        file = PartialFile(check_key(key), self._folders, self._partials)
         return LocalWriter(file, self._threads)
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:

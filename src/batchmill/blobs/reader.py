@@ -5,6 +5,7 @@ deleted or replaced meanwhile is read on as it was.
 """
 
 import os
+import stat
 from io import FileIO
 from pathlib import Path
 
@@ -27,8 +28,7 @@ class RangeReader:
     def next_chunk(self) -> bytes:
         """The next chunk, empty at the end of the range; raises BlobMissing."""
         if self._fd is None:
-            with open_blob(self._path) as file:
-                self._fd, size = os.dup(file.fileno()), os.fstat(file.fileno()).st_size
+            self._fd, size = _open(self._path)
             self._end = size if self._end is None else min(self._end, size)
         wanted = max(0, min(CHUNK_BYTES, (self._end or 0) - self._at))
         chunk = os.pread(self._fd, wanted, self._at)
@@ -45,6 +45,19 @@ class RangeReader:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def _open(path: Path) -> tuple[int, int]:
+    """The descriptor and the size of a blob, in as few steps as can be; raises BlobMissing."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BlobMissing(path.name) from error
+    status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
+        os.close(fd)
+        raise BlobMissing(path.name)
+    return fd, status.st_size
 
 
 def open_blob(path: Path) -> FileIO:

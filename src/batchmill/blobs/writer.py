@@ -30,34 +30,36 @@ PAGE_BYTES = 4096
 class PartialFile:
     """The blocking side of a writer. A step that fails removes the file before it raises."""
 
-    def __init__(self, key: str, root: Path, partials: Partials) -> None:
+    def __init__(self, key: str, folders: disk.Folders, partials: Partials) -> None:
         self._key = key
-        self._root = root
+        self._folders = folders
         self._partials = partials
         self._path: Path | None = None
         self._file: FileIO | None = None
         self._digest = hashlib.sha256()
         self._bytes = 0
         self._pushed = 0
+        # Set by another thread: nothing is to stand under the key.
+        self.is_unwanted = False
 
     def append(self, group: Sequence[bytes]) -> None:
         """Write and hash ``group``; raises StorageFull."""
         with disk.full_disk_named(self._key), _undoing(self.discard):
             self._push_out(self._add(group))
 
-    def seal(self, group: Sequence[bytes]) -> None:
-        """Write the last group and make the bytes durable; raises StorageFull."""
+    def finish(self, group: Sequence[bytes]) -> StoredBlob:
+        """Write the last group, make all durable and then put it under its key, durably as well.
+
+        In one go: each turn of a thread costs more than most of these steps. Where it is unwanted
+        by then, it is not put there. Raises StorageFull.
+        """
         with disk.full_disk_named(self._key), _undoing(self.discard):
             file = self._add(group)
             fsync(file.fileno())
             file.close()
-
-    def place(self) -> StoredBlob:
-        """Put the sealed file under its key, durably; raises StorageFull."""
-        with disk.full_disk_named(self._key), _undoing(self.discard):
-            target = self._root / self._key
-            disk.make_folder(self._root, target.parent)
-            disk.place(self._path_of_sealed(), target)
+            assert self._path is not None  # noqa: S101 - it was opened
+            if not self.is_unwanted:
+                self._folders.place(self._path, self._folders.root / self._key)
         return StoredBlob(self._key, self._bytes, self._digest.hexdigest())
 
     def discard(self) -> None:
@@ -97,11 +99,6 @@ class PartialFile:
             self._file = FileIO(self._path, "xb")
         return self._file
 
-    def _path_of_sealed(self) -> Path:
-        if self._path is None or self._file is None or not self._file.closed:
-            raise RuntimeError(f"The blob '{self._key}' was placed before it was sealed.")
-        return self._path
-
 
 class LocalWriter:
     """A blob that is being written; see the port. For one task at a time.
@@ -114,7 +111,7 @@ class LocalWriter:
         self._threads = threads
         self._group: list[bytes] = []
         self._group_bytes = 0
-        self._in_flight: asyncio.Future[None] | None = None
+        self._in_flight: asyncio.Future[None] | asyncio.Future[StoredBlob] | None = None
         self._committed = False
 
     async def write(self, data: bytes) -> None:
@@ -128,9 +125,9 @@ class LocalWriter:
     async def commit(self) -> StoredBlob:
         """Make the blob durable under its key; raises StorageFull and then leaves nothing."""
         await self._landed()
-        self._in_flight = self._start(self._file.seal, self._take_group())
-        await self._landed()
-        stored = await asyncio.shield(self._start(self._file.place))
+        finishing = self._start(self._file.finish, self._take_group())
+        self._in_flight = finishing
+        stored = await asyncio.shield(finishing)
         self._committed = True
         return stored
 
@@ -138,6 +135,7 @@ class LocalWriter:
         """Leave nothing behind; harmless after ``commit``."""
         if self._committed:
             return
+        self._file.is_unwanted = True
         if self._in_flight is not None:
             await asyncio.wait([self._in_flight])
         await asyncio.shield(self._start(self._file.discard))

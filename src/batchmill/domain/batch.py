@@ -134,6 +134,11 @@ class Batch:
         return max(end for end in ends if end is not None)
 
     @property
+    def has_settled(self) -> bool:
+        """Whether it is bound for completion because every shard of it was done."""
+        return self.verdict is Status.COMPLETED and self.halt is None
+
+    @property
     def payer(self) -> Payer:
         """Whose bill it goes on."""
         return Payer(self.account, self.workspace, self.key_id)

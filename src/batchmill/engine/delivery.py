@@ -174,10 +174,10 @@ class Deliverer:
 
         Raises BlobMissing and StorageFull; may be run again after either.
         """
-        output = ResultFile(self._blobs, f"results/{batch.id}/output.jsonl")
-        error = ResultFile(self._blobs, f"results/{batch.id}/error.jsonl")
+        output = ResultFile(self._blobs, f"results/{batch.id}.output.jsonl")
+        error = ResultFile(self._blobs, f"results/{batch.id}.error.jsonl")
         faultpoint.passed("deliver.before_output")
-        if not _has_settled(batch):
+        if not batch.has_settled:
             # Which of its shards are done, and their sums, can change no more.
             await self._store.shards.fence(batch.id)
         sealed = await self._journal.seal(batch.id)
@@ -265,11 +265,6 @@ class Deliverer:
             faultpoint.passed("deliver.after_stored")
             _log_delivery(after)
         return after if moved else None
-
-
-def _has_settled(batch: Batch) -> bool:
-    """Whether all of its shards were done before it was moved to be delivered."""
-    return batch.verdict is Status.COMPLETED and batch.halt is None
 
 
 async def _read_ahead(

@@ -10,14 +10,14 @@ work back, and writing is tried again until there is room.
 import asyncio
 import errno
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from batchmill import faultpoint
 from batchmill.domain.shards import Shard
+from batchmill.journal.batch_folder import BatchFolder, files_of_shard
 from batchmill.journal.record import FRAME_BYTES, MARK_BYTES, decode, encode_group
 from batchmill.journal.watch import SyncWatch
 from batchmill.ports import Record, Settled
@@ -28,6 +28,9 @@ log = get_logger()
 # EFBIG is what a file-size limit answers, which may be raised as room may be made.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RETRY_SECONDS = 1.0
+
+# Most segments are read in one go: after each read the thread waits for the interpreter.
+_READ_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -45,7 +48,7 @@ class LocalSegment:
     def __init__(
         self,
         journal: "LocalJournal",
-        folder: Path,
+        folder: BatchFolder,
         fd: int,
         on_durable: Callable[[Sequence[Record]], None],
     ) -> None:
@@ -158,8 +161,8 @@ class LocalJournal:
         self._flusher: asyncio.Task[None] | None = None
         self._open = 0
         self._leaving = 0
-        # The batches whose folders are there durably.
-        self._made: set[str] = set()
+        # Of the batches that this process has written for.
+        self._folders: dict[str, BatchFolder] = {}
 
     async def open(
         self,
@@ -170,12 +173,15 @@ class LocalJournal:
         """Begin the segment of ``shard.attempt``; raises OSError."""
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush_forever(), name="journal flusher")
-        batch_id, folder = shard.batch_id, self._root / shard.batch_id
-        path = folder / f"{shard.index:06d}.{shard.attempt:06d}.log"
-        fd = await asyncio.to_thread(_create if batch_id in self._made else _begin, path)
-        self._made.add(batch_id)
+        folder = self._folder_of(shard.batch_id)
+        fd = await asyncio.to_thread(folder.create, shard.index, shard.attempt)
         self._open += 1
         return LocalSegment(self, folder, fd, on_durable)
+
+    def _folder_of(self, batch_id: str) -> BatchFolder:
+        if batch_id not in self._folders:
+            self._folders[batch_id] = BatchFolder(self._root / batch_id)
+        return self._folders[batch_id]
 
     @property
     def is_roomy(self) -> bool:
@@ -194,23 +200,17 @@ class LocalJournal:
         return await asyncio.to_thread(self._read, batch_id, index)
 
     def _read(self, batch_id: str, index: int) -> Settled:
-        found: dict[int, Record] = {}
-        sent: set[int] = set()
-        for path in sorted((self._root / batch_id).glob(f"{index:06d}.*.log")):
-            records, numbers = _read_segment(path)
-            sent.update(numbers)
-            for record in records:
-                found.setdefault(record.number, record)
-        return Settled(found, frozenset(sent))
+        return _read_segments(files_of_shard(self._root / batch_id, index))
 
     async def seal(self, batch_id: str) -> "LocalSealed":
         """What there is: the one machine that writes it has ended all that wrote."""
-        return LocalSealed(self, batch_id)
+        return LocalSealed(self._folder_of(batch_id))
 
     async def drop(self, batch_id: str) -> None:
         """Remove the batch's folder."""
-        self._made.discard(batch_id)
-        await asyncio.to_thread(shutil.rmtree, self._root / batch_id, ignore_errors=True)
+        folder = self._folder_of(batch_id)
+        del self._folders[batch_id]
+        await asyncio.to_thread(folder.remove)
 
     async def held(self) -> Sequence[str]:
         """The ids of the batches that there are segments of."""
@@ -294,37 +294,23 @@ class LocalJournal:
 class LocalSealed:
     """See the port Sealed."""
 
-    def __init__(self, journal: LocalJournal, batch_id: str) -> None:
-        self._journal = journal
-        self._batch_id = batch_id
+    def __init__(self, folder: BatchFolder) -> None:
+        self._folder = folder
+        self._files: Mapping[int, Sequence[Path]] | None = None
 
     async def read(self, index: int) -> Settled:
         """What is whole of all attempts at a shard, first come first."""
-        return await self._journal.read(self._batch_id, index)
+        return await asyncio.to_thread(self._read, index)
+
+    def _read(self, index: int) -> Settled:
+        # The folder is asked once for all shards: nothing comes to it any more.
+        if self._files is None:
+            self._files = self._folder.files()
+        return _read_segments(self._files.get(index, ()))
 
     async def stands(self) -> bool:
         """Yes: only the one engine of this machine drops it."""
         return True
-
-
-def _begin(path: Path) -> int:
-    """Make a segment, and its folder durably."""
-    folder = path.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    _sync_folder(folder.parent)
-    return _create(path)
-
-
-def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _is_full(error: Exception) -> bool:
@@ -336,7 +322,7 @@ def _write_all(groups: Sequence[tuple[LocalSegment, Group]]) -> list[Exception |
     errors = [_error_of(partial(segment.write, group)) for segment, group in groups]
     written = [one for one, error in zip(groups, errors, strict=True) if error is None]
     unnamed = {segment.folder for segment, _ in written if not segment.is_named}
-    lost = {folder: _error_of(partial(_sync_folder, folder)) for folder in unnamed}
+    lost = {folder: _error_of(folder.sync) for folder in unnamed}
     return [
         error or _name(segment, lost.get(segment.folder))
         for (segment, _), error in zip(groups, errors, strict=True)
@@ -359,10 +345,21 @@ def _error_of(work: Callable[[], None]) -> Exception | None:
     return None
 
 
+def _read_segments(paths: Iterable[Path]) -> Settled:
+    found: dict[int, Record] = {}
+    sent: set[int] = set()
+    for path in paths:
+        records, numbers = _read_segment(path)
+        sent.update(numbers)
+        for record in records:
+            found.setdefault(record.number, record)
+    return Settled(found, frozenset(sent))
+
+
 def _read_segment(path: Path) -> tuple[list[Record], list[int]]:
     """What is whole of a segment; nothing of one that is dropped while it is looked for."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", _READ_BYTES) as file:
             return decode(file)
     except FileNotFoundError:
         return [], []

@@ -5,6 +5,8 @@ then the columns of its own row hold what was delivered, for good.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -12,7 +14,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Update,
     bindparam,
+    exists,
     func,
     insert,
     select,
@@ -46,6 +50,8 @@ from batchmill.store.search import holds
 from batchmill.store.shards import insert_shards
 from batchmill.store.tables import UNFINISHED, batches, shards
 from batchmill.store.webhooks import put_event
+
+_LISTS_HELD = 256
 
 _SUMMED = ("completed", "failed", "resent")
 _SUMMED_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
@@ -87,14 +93,16 @@ class SqlBatches:
 
     async def list(self, account: str, query: BatchQuery) -> Page[Batch]:
         """Batches, newest first; raises CursorUnknown."""
-        statement = list_statement(account, query)
         async with self._database.read() as connection:
-            if query.after is not None:
+            if query.after is None:
+                first = _first_page(account, replace(query, created_after=None))
+                rows = await connection.execute(first, {"since": query.created_after or 0.0})
+            else:
                 behind = await beyond(
                     connection, batches, account=account, after=query.after, descending=True
                 )
-                statement = statement.where(behind)
-            rows = await connection.execute(with_sums(statement, descending=True))
+                chosen = list_statement(account, query).where(behind)
+                rows = await connection.execute(with_sums(chosen, descending=True))
         return page_of([batch_of(row) for row in rows.mappings()], query.limit)
 
     async def using(
@@ -131,7 +139,7 @@ class SqlBatches:
 
     async def settle(self, before: Batch, after: Batch) -> bool:
         """``move``, if every shard of the batch is done; whether it was."""
-        return await self._database.transact(lambda own: _settle(own, before, after))
+        return await self._database.transact(lambda own: _swap(own, before, after, _SWAP_SETTLED))
 
     async def plan(self, before: Batch, after: Batch, shards: Sequence[Shard]) -> bool:
         """``move``, and store the shards."""
@@ -153,6 +161,14 @@ def list_statement(account: str, query: BatchQuery) -> Select[Any]:
     """The batches of a list, one more than its limit, without regard to its cursor."""
     chosen = select(batches).where(batches.c.account == account, *_filters(query))
     return by_creation(chosen.limit(query.limit + 1), batches, descending=True)
+
+
+# To build it takes longer than to run it; and who waits for batches asks for the same again.
+@lru_cache(_LISTS_HELD)
+def _first_page(account: str, query: BatchQuery) -> Select[Any]:
+    """``list_statement`` with the sums, of batches created from the parameter ``since`` on."""
+    chosen = list_statement(account, query).where(batches.c.created_at >= bindparam("since"))
+    return with_sums(chosen, descending=True)
 
 
 def with_sums(chosen: Select[Any], *, descending: bool) -> Select[Any]:
@@ -225,15 +241,16 @@ _COUNT = (
     .where(batches.c.account == bindparam("of_account"), _IS_UNFINISHED)
 )
 _COUNT_ON = _COUNT.where(batches.c.endpoint == bindparam("on_endpoint"))
-_ANY_UNDONE = (
-    select(shards.c.position)
-    .where(shards.c.batch_id == bindparam("of_batch"), shards.c.status != ShardStatus.DONE.value)
-    .limit(1)
-)
 _INSERT = insert(batches)
 # The columns that change are those of the values that it is given.
 _SWAP = update(batches).where(
     batches.c.id == bindparam("of_batch"), batches.c.status == bindparam("from_status")
+)
+# A shard that is done stays so, and none comes after planning.
+_SWAP_SETTLED = _SWAP.where(
+    ~exists().where(
+        shards.c.batch_id == bindparam("of_batch"), shards.c.status != ShardStatus.DONE.value
+    )
 )
 
 
@@ -268,12 +285,6 @@ def _move(connection: Connection, before: Batch, after: Batch, deed: Deed | None
     return moved
 
 
-def _settle(connection: Connection, before: Batch, after: Batch) -> bool:
-    # A shard that is done stays so, and none comes after planning.
-    is_undone = connection.execute(_ANY_UNDONE, {"of_batch": before.id}).first() is not None
-    return not is_undone and _swap(connection, before, after)
-
-
 def _plan(connection: Connection, before: Batch, after: Batch, shards: Sequence[Shard]) -> bool:
     moved = _swap(connection, before, after)
     if moved:
@@ -291,7 +302,9 @@ def _deliver(
     moved = _swap(connection, before, after)
     if moved:
         put_files(connection, files)
-        stop_meters(connection, after.id)
+        if not before.has_settled:
+            # Else none of its shards runs, or has meters.
+            stop_meters(connection, after.id)
         insert_entries(connection, entries, after.ended_at)
         _announce(connection, after)
     return moved
@@ -318,9 +331,9 @@ def _refuse_beyond(connection: Connection, batch: Batch, cap: UnfinishedCap) -> 
         raise TooManyUnfinished(batch.account)
 
 
-def _swap(connection: Connection, before: Batch, after: Batch) -> bool:
+def _swap(connection: Connection, before: Batch, after: Batch, how: Update = _SWAP) -> bool:
     expected = {"of_batch": before.id, "from_status": before.status.value}
-    return connection.execute(_SWAP, {**expected, **changed_columns(after)}).rowcount == 1
+    return connection.execute(how, {**expected, **changed_columns(after)}).rowcount == 1
 
 
 def _announce(connection: Connection, batch: Batch) -> None:

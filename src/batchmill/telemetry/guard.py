@@ -24,6 +24,7 @@ RECORD = "record"
 _DEEPEST = 12
 _FACTS = frozenset(Fact)
 _CARRIED = frozenset({"event", "exc_info", RECORD})  # the two later steps look after these
+_LOOKED_AFTER = FIELDS | _CARRIED
 _CUT = re.compile(r"[\n(<{\[\"'`]")
 
 Scalar = str | int | float | bool | None
@@ -36,7 +37,7 @@ def keep_harmless(_logger: WrappedLogger, _method: str, fields: EventDict) -> Ev
     kept: EventDict = {"event": str(event if known else Fact.UNNAMED)}
     kept.update((name, to_scalar(value)) for name, value in fields.items() if name in FIELDS)
     kept.update((name, fields[name]) for name in ("exc_info", RECORD) if name in fields)
-    dropped = sorted(name for name in fields if name not in FIELDS | _CARRIED)
+    dropped = sorted(name for name in fields if name not in _LOOKED_AFTER)
     if dropped:
         kept["dropped"] = shorten(",".join(dropped))
     return kept
@@ -108,6 +109,8 @@ def to_scalar(value: object) -> Scalar:
 def shorten(text: str) -> str:
     """At most ``LONGEST`` characters, all of them printable: a line stays a line."""
     shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    if shown.isprintable():
+        return shown
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in shown)
 
 
