@@ -5,6 +5,7 @@ with the same library.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import msgspec
 from batchmill.domain.catalog import Catalog
 from batchmill.domain.limits import PROFILES, Profile
 from batchmill.domain.lines import FileCheck, LineCutter, LineRules
+from batchmill.engine.planning import LEAVE_BYTES, PIECE_BYTES
 
 CHUNK = 1024 * 1024
 ENDPOINT = "/v1/chat/completions"
@@ -27,8 +29,8 @@ def validate(path: Path, model: str) -> None:
     check = FileCheck(LineRules(ENDPOINT, catalog, Profile.QWEN, limits))
     cutter = LineCutter(limits.max_line_bytes)
     with path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            check.check_chunk(cutter, chunk)
+        while piece := os.pread(file.fileno(), PIECE_BYTES, cutter.offset):
+            check.check_chunk(cutter, piece, leave=LEAVE_BYTES)
         check.check_all(cutter.finish())
     errors = check.finish()
     assert not errors, errors[:3]

@@ -1,6 +1,7 @@
 """Checking all lines at once: the short way finds what checking one after the other finds."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from batchmill.domain import lines as module
 from batchmill.domain.catalog import Catalog
 from batchmill.domain.limits import Limits, Profile
-from batchmill.domain.lines import FileCheck, LineCutter, LineRules
+from batchmill.domain.lines import BOM, FileCheck, LineCutter, LineRules, Stretch
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 LIMITS = replace(
@@ -72,28 +73,45 @@ def told(check: FileCheck) -> tuple[Any, ...]:
     return check.finish(), check.lines, check.faults, check.models, check.is_overfull
 
 
-@given(texts, rules, st.integers(1, 2000), st.sampled_from([1, 200, 2000]))
-def test_both_ways_find_the_same_lines_and_faults(
-    data: bytes, asked: LineRules, cut: int, few: int
+@given(
+    st.sampled_from([b"", BOM]), texts, rules, st.integers(1, 2000), st.sampled_from([1, 200, 2000])
+)
+def test_all_ways_find_the_same_lines_and_faults(
+    mark: bytes, text: bytes, asked: LineRules, cut: int, few: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_FEW_BYTES", few)
-        compare(data, asked, cut)
+        compare(mark + text, asked, cut)
 
 
 def compare(data: bytes, asked: LineRules, cut: int) -> FileCheck:
-    """Check ``data`` in chunks of ``cut`` bytes and line by line; the first of both checks."""
-    single, together = FileCheck(asked), FileCheck(asked)
-    cutter, other = LineCutter(LIMITS.max_line_bytes), LineCutter(LIMITS.max_line_bytes)
+    """Check ``data`` line by line, and in chunks of ``cut`` bytes; the last of the checks.
+
+    The chunks follow one another, or begin with a line: each, or where the one before had little.
+    """
+    single, cutter = FileCheck(asked), LineCutter(LIMITS.max_line_bytes)
     raws = cutter.feed(data) + cutter.finish()
     wanted = [line for raw in raws if (line := single.check(raw)) is not None]
-    found = []
-    for at in range(0, len(data), cut):
-        found += together.check_chunk(other, data[at : at + cut])
-    found += together.check_all(other.finish())
-    assert found == wanted
-    assert told(together) == told(single)
-    return together
+    for leave in (0, 100, 5000):
+        check, cutter = FileCheck(asked), LineCutter(LIMITS.max_line_bytes)
+        found = []
+        while chunk := data[cutter.offset : cutter.offset + cut]:
+            found += check.check_chunk(cutter, chunk, leave=leave)
+        found += check.check_all(cutter.finish())
+        assert [place for stretch in found for place in places(stretch)] == [
+            (line.number, line.start, line.end, line.model) for line in wanted
+        ]
+        assert told(check) == told(single)
+    return check
+
+
+def places(stretch: Stretch) -> Iterator[tuple[int, int, int, str]]:
+    """What a stretch says of each line."""
+    start = stretch.start
+    pairs = zip(stretch.ends, stretch.models, strict=True)
+    for number, (end, model) in enumerate(pairs, stretch.number):
+        yield number, start, end, model
+        start = end
 
 
 GOOD = [
@@ -120,6 +138,10 @@ RULES = LineRules(CHAT, Catalog(OFFERS), Profile.QWEN, replace(Limits(), max_lin
         pytest.param(GOOD[2].replace(b"hi", b"\\ud800") + b"\n", 7, 0, id="a-lone-surrogate"),
         pytest.param(GOOD[2].replace(b"[{", b"[1, {") + b"\n", 7, 0, id="a-message-that-is-none"),
         pytest.param(GOOD[2].replace(b"[{", b"[" * 3000 + b"{") + b"\n", 7, 1, id="too-deep"),
+        pytest.param(GOOD[2].replace(b"}]", b"},]") + b"\n", 7, 1, id="a-comma-too-many"),
+        pytest.param(GOOD[2].replace(b"[{", b"[1 {") + b"\n", 7, 1, id="a-comma-too-few"),
+        pytest.param(GOOD[2].replace(b"[{", b"[,{") + b"\n", 7, 1, id="a-comma-first"),
+        pytest.param(GOOD[2].replace(b"hi", b"\x01") + b"\n", 7, 1, id="a-control-character"),
         pytest.param(GOOD[1] + b"\n", 7, 1, id="an-id-again"),
         pytest.param(GOOD[2].replace(b"hi", b"x" * 4000) + b"\n", 7, 1, id="too-long"),
     ],
@@ -138,10 +160,11 @@ def test_an_odd_line_among_usual_ones_is_seen_alone(
 def test_usual_lines_are_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     check, cutter = FileCheck(RULES), LineCutter(4000)
     data = b"\r\n".join(GOOD) + b"\r\n"
-    assert len(check.check_chunk(cutter, data[:300])) == 2
+    assert [len(stretch.ends) for stretch in check.check_chunk(cutter, data[:300])] == [1, 1]
     monkeypatch.setattr(check, "check", lambda raw: pytest.fail(f"line {raw.number}"))
     # all but the line that began in the chunk before
     rest = data[data.index(b"\n", 300) + 1 :]
     cutter = LineCutter(4000, start=len(data) - len(rest), first_line=4)
-    assert [line.number for line in check.check_chunk(cutter, rest)] == [4, 5, 6, 7, 8]
+    (stretch,) = check.check_chunk(cutter, rest)
+    assert [number for number, *_ in places(stretch)] == [4, 5, 6, 7, 8]
     assert check.lines == 7

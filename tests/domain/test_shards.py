@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from batchmill.domain.catalog import Catalog
 from batchmill.domain.limits import Limits, Profile
-from batchmill.domain.lines import FileCheck, Line, LineCutter, LineRules
+from batchmill.domain.lines import FileCheck, Line, LineCutter, LineRules, Stretch
 from batchmill.domain.shards import Shard, ShardCutter, ShardStatus
 
 RULES = LineRules("/v1/rerank", Catalog(accepts_any=True), Profile.QWEN, Limits(), True)
@@ -42,9 +42,13 @@ def lines_of(data: bytes, chunk: int) -> list[Line]:
 
 
 def cut(data: bytes, *, max_lines: int, max_bytes: int, chunk: int = 1 << 20) -> list[Shard]:
+    lines, check = LineCutter(LIMIT), FileCheck(RULES)
     cutter = ShardCutter("batch_1", max_lines=max_lines, max_bytes=max_bytes)
-    shards = [cutter.add(line) for line in lines_of(data, chunk)]
-    return [shard for shard in (*shards, cutter.finish(len(data))) if shard is not None]
+    found = [lines.feed(data[at : at + chunk]) for at in range(0, len(data), chunk)]
+    stretches = [stretch for raws in [*found, lines.finish()] for stretch in check.check_all(raws)]
+    shards = [shard for stretch in stretches for shard in cutter.extend(stretch)]
+    last = cutter.finish(len(data))
+    return shards if last is None else [*shards, last]
 
 
 @given(files(), st.integers(1, 5), st.integers(1, 1500), st.integers(1, 700))
@@ -82,27 +86,39 @@ def test_a_shard_read_alone_gives_the_lines_with_their_own_numbers(
     assert read == [(line.number, line.start, line.end) for line in lines.values()]
 
 
-def line(number: int, start: int, end: int) -> Line:
-    return Line(number, start, end, str(number), "m")
+def lines(number: int, start: int, *ends: int) -> Stretch:
+    return Stretch(number, start, list(ends), ["m"] * len(ends))
 
 
 def test_a_shard_is_cut_on_both_sides_of_its_limits() -> None:
     by_lines = ShardCutter("b", max_lines=2, max_bytes=1000)
-    assert by_lines.add(line(1, 0, 10)) is None
-    assert by_lines.add(line(2, 10, 20)) is None
-    assert by_lines.add(line(5, 25, 30)) == Shard("b", 0, 0, 20, 1, 2, ("m",))
+    assert by_lines.extend(lines(1, 0, 10)) == []
+    assert by_lines.extend(lines(2, 10, 20)) == []
+    assert by_lines.extend(lines(5, 25, 30)) == [Shard("b", 0, 0, 20, 1, 2, ("m",))]
     assert by_lines.finish(33) == Shard("b", 1, 20, 33, 3, 1, ("m",))
     by_bytes = ShardCutter("b", max_lines=9, max_bytes=20)
-    assert by_bytes.add(line(1, 0, 10)) is None
-    assert by_bytes.add(line(2, 10, 20)) is None
-    assert by_bytes.add(line(3, 20, 60)) == Shard("b", 0, 0, 20, 1, 2, ("m",))
-    assert by_bytes.add(line(4, 60, 61)) == Shard("b", 1, 20, 60, 3, 1, ("m",))
+    assert by_bytes.extend(lines(1, 0, 10)) == []
+    assert by_bytes.extend(lines(2, 10, 20)) == []
+    assert by_bytes.extend(lines(3, 20, 60)) == [Shard("b", 0, 0, 20, 1, 2, ("m",))]
+    assert by_bytes.extend(lines(4, 60, 61)) == [Shard("b", 1, 20, 60, 3, 1, ("m",))]
+
+
+def test_a_stretch_is_cut_into_as_many_shards_as_it_fills() -> None:
+    cutter = ShardCutter("b", max_lines=2, max_bytes=20)
+    assert cutter.extend(lines(1, 0)) == []
+    assert cutter.extend(lines(1, 0, 10, 20, 30, 70, 71)) == [
+        Shard("b", 0, 0, 20, 1, 2, ("m",)),
+        Shard("b", 1, 20, 30, 3, 1, ("m",)),
+        Shard("b", 2, 30, 70, 4, 1, ("m",)),
+    ]
+    assert cutter.extend(lines(6, 71, 72)) == []
+    assert cutter.finish(80) == Shard("b", 3, 70, 80, 5, 2, ("m",))
 
 
 def test_a_file_without_lines_has_no_shard_and_a_new_shard_waits() -> None:
     cutter = ShardCutter("b", max_lines=2, max_bytes=10)
     assert cutter.finish(100) is None
-    cutter.add(line(1, 0, 5))
+    cutter.extend(lines(1, 0, 5))
     shard = cutter.finish(100)
     assert shard is not None
     assert (shard.status, shard.attempt) == (ShardStatus.WAITING, 0)

@@ -22,8 +22,11 @@ from batchmill.config import EngineSettings, ModelSettings, Settings, UpstreamSe
 from batchmill.domain.batch import Batch, Event, Status, advance
 from batchmill.domain.errors import StorageFull
 from batchmill.domain.file import File
+from batchmill.domain.lines import LineRules
 from batchmill.domain.pricing import NO_PRICES
 from batchmill.engine.engine import Engine
+from batchmill.engine.planning import Planner, ShardSize
+from batchmill.engine.prices import PriceBook
 from batchmill.ports import Blobs, Store
 from batchmill.upstream.mock import MockUpstream
 from batchmill.upstream.mock import Script as Answers
@@ -303,6 +306,19 @@ async def open_house(
                 yield house
             finally:
                 await house.stop()
+
+
+def a_planner(house: House) -> Planner:
+    """A planner over the parts of a house, with shards of ten lines."""
+    settings = house.settings
+    return Planner(
+        store=house.store,
+        blobs=house.parts.blobs,
+        clock=house.clock,
+        rules=LineRules("", settings.catalog(), settings.profile, settings.to_limits()),
+        shard_size=ShardSize(lines=10, bytes=1 << 20),
+        prices=PriceBook(house.store.prices),
+    )
 
 
 @asynccontextmanager

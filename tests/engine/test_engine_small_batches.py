@@ -4,36 +4,21 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from engine_house import House, open_house, settings_for, some_lines
+from engine_house import a_planner, open_house, some_lines
 
 from batchmill.domain.batch import Counts, Status
-from batchmill.domain.lines import LineRules
-from batchmill.engine.planning import Plan, Planner, ShardSize
-from batchmill.engine.prices import PriceBook
+from batchmill.engine.planning import Plan
 from batchmill.engine.shard_reader import _sum_of
 from batchmill.upstream.mock import MockUpstream
 
 URL = "http://127.0.0.1:9"
 
 
-def planner(house: House, folder: Path) -> Planner:
-    settings = settings_for(folder, [URL])
-    limits = settings.to_limits()
-    return Planner(
-        store=house.store,
-        blobs=house.parts.blobs,
-        clock=house.clock,
-        rules=LineRules("", settings.catalog(), settings.profile, limits),
-        shard_size=ShardSize(lines=10, bytes=1 << 20),
-        prices=PriceBook(house.store.prices),
-    )
-
-
 def test_what_a_plan_tells_is_what_the_store_has(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_house(tmp_path, URL, start=False) as house:
             batch = await house.submit(some_lines(25))
-            plan = await planner(house, tmp_path).plan(batch)
+            plan = await a_planner(house).plan(batch)
             assert plan is not None
             assert plan.batch == await house.get(batch)
             assert plan.shards == await house.rows.shards.of_batch(batch.id)

@@ -8,7 +8,7 @@ from typing import Any
 from batchmill.domain import ids
 from batchmill.domain.batch import Batch, Status
 from batchmill.domain.file import File, Purpose
-from batchmill.domain.lines import Line, LineCutter, RawLine
+from batchmill.domain.lines import LineCutter, RawLine, Stretch
 from batchmill.domain.shards import Shard, ShardCutter
 from batchmill.ports import Blobs, Quota, Store
 
@@ -64,6 +64,7 @@ def cut(
     cutter = LineCutter(len(data) + 1)
     requests = [*cutter.feed(data), *cutter.finish()]
     shards = ShardCutter(batch_id, max_lines=shard_lines, max_bytes=8 * 1024 * 1024)
-    found = [shards.add(Line(raw.number, raw.start, raw.end, "", model)) for raw in requests]
-    found.append(shards.finish(len(data)))
-    return requests, [shard for shard in found if shard is not None]
+    lines = (Stretch(raw.number, raw.start, [raw.end], [model]) for raw in requests)
+    full = [shard for line in lines for shard in shards.extend(line)]
+    last = shards.finish(len(data))
+    return requests, full if last is None else [*full, last]

@@ -66,24 +66,21 @@ class Envelope(Struct, gc=False):
     body: Body | UnsetType = UNSET
 
 
-class Anything(Struct, gc=False):
-    """Any object: nothing of it is kept."""
+class Items(Struct, array_like=True, gc=False):
+    """Any array: nothing of it is kept, and nothing made for an item."""
 
 
 class ChatBody(Struct, gc=False):
     """The body of a usual chat request; a value of another type makes the line unusual."""
 
     model: str
-    messages: list[Anything]
+    messages: Items
     stream: bool | UnsetType = UNSET
     enable_thinking: bool | UnsetType | None = UNSET
 
 
 class Chat(Struct, gc=False):
-    """A line as nearly all lines of a file of chats are: one that does not fit may still be good.
-
-    Its messages are counted one by one, so it is not for a line of many megabytes.
-    """
+    """A line as nearly all of a file of chats are; one that does not fit may still be good."""
 
     custom_id: str
     method: Literal["POST"]

@@ -62,6 +62,18 @@ class Line(Struct, frozen=True, gc=False):  # a Struct for the same reason as Ra
     model: str
 
 
+class Stretch(Struct, frozen=True, gc=False):
+    """Acceptable requests on lines that follow one another, as Lines but without one for each.
+
+    ``number`` and ``start`` are the first one's, ``ends`` and ``models`` each one's.
+    """
+
+    number: int
+    start: int
+    ends: list[int]
+    models: list[str]
+
+
 class RawLine(Struct, frozen=True, gc=False):  # a Struct: made once a line, at a third of the cost
     """A line that is not blank: its number from 1, its span in the file, its bytes.
 
@@ -117,11 +129,17 @@ class LineCutter:
         yield from self.begin(chunk)
         yield from self.lines(self.block(len(chunk)))
 
-    def begin(self, chunk: bytes) -> list[RawLine]:
+    @property
+    def offset(self) -> int:
+        """Where in the file the next chunk begins, once all lines are taken."""
+        return self._start + self._held_bytes
+
+    def begin(self, chunk: bytes, *, leave: int = 0) -> list[RawLine]:
         """Take ``chunk`` in; the line that began before it, where that ends in it.
 
         The other lines that end in it are asked for next: a ``block`` and what is in it, until
-        none is left.
+        none is left. What the chunk has of a line that goes on behind it is not kept where it is at
+        most ``leave`` bytes, unless it is all of it: ``offset`` is then where that line begins.
         """
         whole, at, ended = chunk.rfind(b"\n") + 1, 0, list[RawLine]()
         if whole and (self._held_bytes or self._start == 0):
@@ -129,7 +147,8 @@ class LineCutter:
             self._hold(chunk[: at - 1])
             ended.extend(self._end_held(newline=1))
         self._chunk, self._at, self._end = chunk, at, whole
-        self._hold(chunk[whole:])
+        if not whole or len(chunk) - whole > leave:
+            self._hold(chunk[whole:])
         return ended
 
     def block(self, most: int) -> Block:
@@ -298,27 +317,38 @@ class FileCheck:
                 self._errors.append(bad.error)
             return None
 
-    def check_all(self, raws: Iterable[RawLine]) -> list[Line]:
-        """The Lines among ``raws``, as ``check`` finds each."""
-        return [line for raw in raws if (line := self.check(raw)) is not None]
+    def check_all(self, raws: Iterable[RawLine]) -> list[Stretch]:
+        """The good ones among ``raws``, as ``check`` finds each."""
+        good, follows = list[Stretch](), 0
+        for raw in raws:
+            if (line := self.check(raw)) is not None:
+                if line.number != follows:
+                    good.append(Stretch(line.number, line.start, [], []))
+                good[-1].ends.append(line.end)
+                good[-1].models.append(line.model)
+                follows = line.number + 1
+        return good
 
-    def check_chunk(self, cutter: LineCutter, chunk: bytes) -> list[Line]:
-        """The Lines that end in ``chunk``, as ``check`` finds each; the way for whole files."""
-        good = self.check_all(cutter.begin(chunk))
+    def check_chunk(self, cutter: LineCutter, chunk: bytes, *, leave: int = 0) -> list[Stretch]:
+        """The good lines that end in ``chunk``, as ``check`` finds each; the way for whole files.
+
+        For ``leave`` see ``LineCutter.begin``.
+        """
+        good = self.check_all(cutter.begin(chunk, leave=leave))
         most, is_ascii = _BLOCK_BYTES, chunk.isascii()
         while (block := cutter.block(most)).data:
             if most <= _FEW_BYTES or self._content is not _MESSAGES:
                 good.extend(self.check_all(cutter.lines(block)))
                 most *= 2
             elif (usual := self._skim(block, is_ascii=is_ascii)) is not None:
-                cutter.skip(block, len(usual))
-                good.extend(usual)
+                cutter.skip(block, len(usual.ends))
+                good.append(usual)
             else:
                 most = max(min(most, block.end - block.at) // 2, _FEW_BYTES)
         return good
 
-    def _skim(self, block: Block, *, is_ascii: bool) -> list[Line] | None:
-        """The Lines of a block of good requests that ask for what one before them asked for.
+    def _skim(self, block: Block, *, is_ascii: bool) -> Stretch | None:
+        """The lines of a block of good requests that ask for what one before them asked for.
 
         None for every other block. The hot loop, hence the local names. All values are decoded
         in one go, which takes a newline for any blank: so a value could span lines, and a line
@@ -326,17 +356,18 @@ class FileCheck:
         one. So where each line begins and ends with a brace, and there are as many values as
         lines, each line is a value.
         """
-        data, number, at = block.data, block.number, block.at
+        data, at, offset = block.data, block.at, block.start - block.at
         ids, models, modes, url = self._custom_ids, self._models, self._modes, self._rules.endpoint
-        find, offset, max_id, good = data.find, block.start - at, self._max_id, list[Line]()
+        find, max_id, ends, asked = data.find, self._max_id, list[int](), list[str]()
         found = self._decode(block, is_ascii=is_ascii)
         for chat in found:
             end, id_, body = find(b"\n", at) + 1, chat.custom_id, chat.body
+            model = body.model
             if not (
                 end
                 and data[at] == _OPEN
                 and (data[end - 2] == _CLOSE or data[end - 3 : end - 1] == b"}\r")
-                and body.model in models
+                and model in models
                 and chat.url == url
                 and body.enable_thinking in modes
                 and (body.stream is not True or self._may_stream)
@@ -345,14 +376,15 @@ class FileCheck:
             ):
                 break
             ids.add(id_)
-            good.append(Line(number, offset + at, offset + end, id_, body.model))
-            number, at = number + 1, end
-        if at != block.end or len(good) != len(found):
-            ids.difference_update(line.custom_id for line in good)
+            ends.append(offset + end)
+            asked.append(model)
+            at = end
+        if at != block.end or len(ends) != len(found):
+            ids.difference_update(chat.custom_id for chat in found[: len(ends)])
             return None
-        self._lines += len(good)
-        self._bytes = good[-1].end if good else self._bytes
-        return good
+        self._lines += len(ends)
+        self._bytes = ends[-1] if ends else self._bytes
+        return Stretch(block.number, block.start, ends, asked)
 
     def _decode(self, block: Block, *, is_ascii: bool) -> list[env.Chat]:
         """The values in a block; none where one of them, or the block, is an unusual one."""

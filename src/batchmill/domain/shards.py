@@ -5,11 +5,12 @@ where the one before ends, the last ends with the file. Blank and skipped bytes
 belong to the shard they stand in.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from batchmill.domain.lines import Line
+from batchmill.domain.lines import Stretch
 
 # A shard is planned with attempt 0, and each claim counts one more: before this one nobody
 # has sent a line of it.
@@ -47,7 +48,7 @@ class Shard:
 
 
 class ShardCutter:
-    """Cuts a stream of Lines into shards of 1 to ``max_lines`` lines.
+    """Cuts a stream of lines into shards of 1 to ``max_lines`` lines.
 
     A shard spans more than ``max_bytes`` only where it holds one line alone;
     what follows the last line of the file comes on top of that.
@@ -61,26 +62,33 @@ class ShardCutter:
         self._start = 0
         self._first_line = 1
         self._lines = 0
-        self._last: Line | None = None
+        self._last, self._end = 0, 0
         self._models: dict[str, None] = {}
 
-    def add(self, line: Line) -> Shard | None:
-        """Take the next line; the shard before it, where that is full without it."""
-        full = None
-        if self._last is not None and self._is_full_before(line):
-            full = self._cut(self._last.end)
-            self._first_line = self._last.number + 1
-        self._last = line
-        self._lines += 1
-        self._models.setdefault(line.model)
+    def extend(self, lines: Stretch) -> list[Shard]:
+        """Take the next lines; the shards that are full without the last one of them."""
+        full, at, ends = list[Shard](), 0, lines.ends
+        while at < len(ends):
+            upto = self._fitting(ends, at)
+            if upto == at:
+                full.append(self._cut(self._end))
+                self._first_line = self._last + 1
+            else:
+                self._lines += upto - at
+                self._last, self._end = lines.number + upto - 1, ends[upto - 1]
+                self._models.update(dict.fromkeys(lines.models[at:upto]))
+                at = upto
         return full
 
     def finish(self, file_bytes: int) -> Shard | None:
         """The last shard, up to the end of the file; None without a line."""
         return self._cut(file_bytes) if self._lines else None
 
-    def _is_full_before(self, line: Line) -> bool:
-        return self._lines >= self._max_lines or line.end - self._start > self._max_bytes
+    def _fitting(self, ends: list[int], at: int) -> int:
+        """Before which of the lines from ``at`` on the shard is full; an empty one takes one."""
+        most = min(at + self._max_lines - self._lines, len(ends))
+        upto = bisect_right(ends, self._start + self._max_bytes, at, most)
+        return upto if self._lines else max(upto, at + 1)
 
     def _cut(self, end: int) -> Shard:
         shard = Shard(
