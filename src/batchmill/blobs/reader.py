@@ -62,7 +62,5 @@ def _open(path: Path) -> tuple[int, int]:
 
 def open_blob(path: Path) -> FileIO:
     """The blob that is the file at ``path``; raises BlobMissing."""
-    try:
-        return path.open("rb", buffering=0)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise BlobMissing(path.name) from error
+    fd, _ = _open(path)
+    return FileIO(fd)

@@ -8,7 +8,8 @@ what is rejected beyond it counts as before.
 
 from dataclasses import dataclass, field, replace
 
-# A tally is as long as a round of the window, and has at least so many outcomes.
+# A tally is as long as a round of the window, and has at least so many outcomes. Where some are
+# rejected it goes on until these are as many as tell their part, or until the outcomes are.
 TALLY_SECONDS = 1.0
 FEWEST_OUTCOMES = 16
 FEWEST_REJECTIONS = 4
