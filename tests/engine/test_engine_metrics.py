@@ -1,7 +1,9 @@
 """What the operator sees of the engine: each figure, where it comes from, and when it is gone."""
 
 import asyncio
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from batchmill.domain.account import OPERATOR_WORKSPACE
 from batchmill.domain.allowance import Measure, Wait
 from batchmill.domain.batch import Batch, Counts, Halt, Status
 from batchmill.domain.ledger import Payer, Terms
+from batchmill.domain.noise import Noise
 from batchmill.domain.pricing import Rates, Tariff
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.batch_run import BatchRun
@@ -84,6 +87,18 @@ def test_a_rejection_is_counted_lowers_the_limit_and_lets_its_line_rest() -> Non
         assert rig.reading("batchmill_in_flight", **UP) == 6
 
     asyncio.run(run_rig([an_upstream(ScriptedTransport(gate), 10)], test))
+
+
+def test_what_may_be_rejected_without_a_cut_is_shown() -> None:
+    async def test(rig: Rig) -> None:
+        upstream = rig.upstreams[0]
+        rig.lane.observe()
+        assert rig.reading("batchmill_rejections_borne_ratio", **UP) == 0
+        upstream.pace = replace(upstream.pace, noise=Noise(0.15, until=math.inf))
+        rig.lane.observe()
+        assert rig.reading("batchmill_rejections_borne_ratio", **UP) == 0.15
+
+    asyncio.run(run_rig([an_upstream(ScriptedTransport(Gate()), 4)], test))
 
 
 def test_an_upstream_that_is_paused_may_hold_nothing_and_then_one_line() -> None:

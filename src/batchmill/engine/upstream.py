@@ -178,6 +178,7 @@ class Upstream:
         metrics, limit = company.metrics, self.pace.allowed(now)
         metrics.in_flight.labels(**self._labels).set(self.in_flight)
         metrics.in_flight_limit.labels(**self._labels).set(limit)
+        metrics.rejections_borne.labels(**self._labels).set(self.pace.noise.share)
         bound = bound_of(self.pace, now, self.in_flight)
         for one in Bound:
             metrics.in_flight_bound.labels(**self._labels, bound=one).set(one is bound)

@@ -61,6 +61,7 @@ class LaneMetrics:
     in_flight_bound: Gauge  # model, upstream, bound: 1 for one of them
     in_flight_cuts: Counter  # model, upstream
     in_flight_trials: Counter  # model, upstream, outcome: kept or undone
+    rejections_borne: Gauge  # model, upstream: from 0 to 1
     upstream_up: Gauge  # model, upstream: 1 or 0
     upstream_faults: Counter  # model, upstream, reason
 
@@ -221,6 +222,11 @@ def _lanes(make: _Maker) -> LaneMetrics:
         ),
         in_flight_trials=counter(
             "in_flight_trials", "Trials of more in flight", "model upstream outcome"
+        ),
+        rejections_borne=gauge(
+            "rejections_borne_ratio",
+            "Part of what an upstream answers that may be rejections without a cut",
+            "model upstream",
         ),
         upstream_up=gauge("upstream_up", "Whether an upstream takes requests", "model upstream"),
         upstream_faults=counter(
