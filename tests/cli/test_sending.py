@@ -1,8 +1,11 @@
 """Files sent by the server itself: whole, in part, slowly, to clients that leave."""
 
 import asyncio
+import gc
+import logging
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,8 +26,13 @@ Run = Callable[[Any], None]
 
 
 def run_on(loop_factory: Callable[[], asyncio.AbstractEventLoop], main: Any) -> None:
+    """Run ``main``; whatever ends badly with nobody to hear of it fails the test too."""
+    unheard: list[str] = []
     with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.get_loop().set_exception_handler(lambda _, told: unheard.append(told["message"]))
         runner.run(asyncio.wait_for(main, PATIENCE))
+    gc.collect()
+    assert unheard == []
 
 
 pytestmark = pytest.mark.parametrize(
@@ -256,6 +264,43 @@ def test_a_sending_that_is_cancelled_costs_no_descriptor(run: Run, tmp_path: Pat
             sendings[0].cancel()
             await sender.ended.wait()
             assert isinstance(sender.failure, asyncio.CancelledError)
+            writer.close()
+            await closed_down_to(before)
+
+    run(main())
+
+
+def test_a_sending_that_breaks_when_it_was_cancelled_is_no_failure_of_the_server_s(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = a_file(tmp_path, 1_000)
+    may_break = threading.Event()
+    # What it logs of the cancelled application would hold on to the sending.
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)
+
+    async def main() -> None:
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+        sender, sendings = Sender(path, 0, 1_000), list[asyncio.Task[Any]]()
+
+        def sendfile(*_: int) -> int:
+            loop.call_soon_threadsafe(begun.set)
+            may_break.wait()
+            raise ConnectionResetError
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            sendings.append(task)
+            await sender(scope, receive, send)
+
+        monkeypatch.setattr(os, "sendfile", sendfile)
+        async with serving(app) as port:
+            before = open_descriptors()
+            _, writer = await ask(port)
+            await begun.wait()
+            sendings[0].cancel()
+            await sender.ended.wait()
+            may_break.set()
             writer.close()
             await closed_down_to(before)
 

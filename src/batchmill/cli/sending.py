@@ -120,7 +120,14 @@ async def _pour(ends: _Ends, at: int, end: int) -> None:
             turn = asyncio.ensure_future(asyncio.to_thread(_push, ends, at, end))
     finally:
         # Not before the turn is over: the descriptors could be another file's.
-        turn.add_done_callback(lambda _: ends.close())
+        turn.add_done_callback(partial(_leave, ends))
+
+
+def _leave(ends: _Ends, turn: "asyncio.Future[int]") -> None:
+    """Close after the last turn. Where nobody waited for it any more, nobody asks how it ended."""
+    ends.close()
+    if not turn.cancelled():
+        turn.exception()
 
 
 def _push(ends: _Ends, at: int, end: int) -> int:
