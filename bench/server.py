@@ -93,7 +93,8 @@ class Batchmill:
         """The batch when it is at its end; raises unless every line succeeded."""
         batch = self.wait_for_end(batch_id)
         if batch["status"] != "completed" or batch["request_counts"]["failed"]:
-            raise RuntimeError(f"The batch went wrong: {json.dumps(batch)[:1000]}")
+            told = {name: batch.get(name) for name in ("status", "request_counts", "errors")}
+            raise RuntimeError(f"The batch went wrong: {json.dumps(told)[:1000]}")
         return batch
 
     def wait_for_end(self, batch_id: str) -> dict[str, Any]:
