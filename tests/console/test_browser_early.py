@@ -56,6 +56,13 @@ def test_a_filter_that_was_chosen_is_applied(window: Window) -> None:
     page.wait_for_url("**/files?purpose=batch")
 
 
+def test_what_was_typed_into_a_search_is_looked_for(window: Window) -> None:
+    page, scripts = open_before_its_scripts(window, "/files")
+    page.get_by_label("Name or id").press_sequentially("march")
+    scripts.come()
+    page.wait_for_url("**/files?search=march")
+
+
 def test_a_plain_link_is_followed_at_once(window: Window) -> None:
     page, _ = open_before_its_scripts(window, "/files")
     page.get_by_role("link", name="Batches", exact=True).click()
