@@ -284,7 +284,7 @@ def test_a_sending_that_breaks_when_it_was_cancelled_is_no_failure_of_the_server
 
         def sendfile(*_: int) -> int:
             loop.call_soon_threadsafe(begun.set)
-            may_break.wait()
+            may_break.wait(PATIENCE)
             raise ConnectionResetError
 
         async def app(scope: Any, receive: Any, send: Any) -> None:

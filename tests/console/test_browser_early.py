@@ -2,6 +2,7 @@
 
 import pytest
 from browser_house import BASE, Window
+from browser_server import chat_lines
 from playwright.sync_api import Page, Route, expect
 
 pytest_plugins = ["browser_fixtures"]
@@ -64,6 +65,7 @@ def test_what_was_typed_into_a_search_is_looked_for(window: Window) -> None:
 
 
 def test_a_plain_link_is_followed_at_once(window: Window) -> None:
-    page, _ = open_before_its_scripts(window, "/files")
-    page.get_by_role("link", name="Batches", exact=True).click()
-    page.wait_for_url("**/batches", wait_until="commit")
+    batch_id = window.server.submit(chat_lines(1), name="Followed")
+    page, _ = open_before_its_scripts(window, "/batches")
+    page.get_by_role("link", name="Followed").click()
+    page.wait_for_url(f"**/batches/{batch_id}", wait_until="commit")
