@@ -64,6 +64,15 @@ def test_what_was_typed_into_a_search_is_looked_for(window: Window) -> None:
     page.wait_for_url("**/files?search=march")
 
 
+def test_a_form_without_a_button_is_sent_by_the_scripts_too(window: Window) -> None:
+    page, scripts = open_before_its_scripts(window, "/files")
+    page.evaluate("window.isSamePage = true")
+    page.get_by_label("Name or id").press("Enter")
+    with page.expect_response(lambda answer: "hx-request" in answer.request.headers):
+        scripts.come()
+    assert page.evaluate("window.isSamePage")
+
+
 def test_a_plain_link_is_followed_at_once(window: Window) -> None:
     batch_id = window.server.submit(chat_lines(1), name="Followed")
     page, _ = open_before_its_scripts(window, "/batches")
