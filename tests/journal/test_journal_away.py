@@ -18,7 +18,7 @@ from batchmill.domain.errors import StorageAway
 from batchmill.journal import object_segment, objects
 from batchmill.journal.extent import part_key
 from batchmill.journal.objects import ObjectJournal
-from batchmill.journal.record import encode_record
+from batchmill.journal.record import RECORD_BYTES
 from batchmill.telemetry import engine_metrics
 from batchmill.telemetry.guard import describe_exception, keep_harmless
 
@@ -235,8 +235,7 @@ def test_a_full_part_does_not_wait_for_the_interval(
         async with opened(bucket, interval=3600.0) as journal:
             heard = Heard()
             segment = await journal.open(a_shard(), heard)
-            empty = encode_record(a_record(1, line=b""))
-            record = a_record(1, line=b"x" * (size - len(empty)))
+            record = a_record(1, line=b"x" * (size - RECORD_BYTES))
             monkeypatch.setattr(object_segment, "PART_BYTES", 100)
             segment.append(record)
             if parts:

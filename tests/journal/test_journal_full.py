@@ -10,7 +10,7 @@ import pytest
 from journal_cases import BATCH, Heard, a_record, a_shard, open_journal, segment_path
 
 from batchmill.journal import local
-from batchmill.journal.record import decode
+from batchmill.journal.record import Group, decode
 
 NUMBERS = list(range(1, 41))
 
@@ -157,7 +157,7 @@ def test_close_waits_for_what_came_while_the_disk_broke(tmp_path: Path, disk: Di
             segment = await journal.open(a_shard(), heard)
             real_give_up = segment.give_up
 
-            def give_up_late(group: local.Group, error: Exception) -> None:
+            def give_up_late(group: Group, error: Exception) -> None:
                 # Between the thread that failed and the loop that hears of it.
                 disk.error = None
                 segment.append(a_record(2))

@@ -5,7 +5,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,6 @@ from journal_cases import (
 
 from batchmill.journal import local
 from batchmill.journal.local import LocalJournal
-from batchmill.journal.record import encode_record
 from batchmill.ports import Record, Settled
 
 EMPTY = Settled({}, frozenset())
@@ -41,22 +40,27 @@ async def test_attempts_come_in_the_order_of_their_numbers_and_not_of_their_time
     assert await read_attempts(journal, 2, 1, 10) == FIRSTS
 
 
-def test_a_tail_torn_at_any_byte_leaves_the_whole_records(tmp_path: Path) -> None:
+def test_a_tail_torn_at_any_byte_leaves_the_whole_groups(tmp_path: Path) -> None:
     """And the next attempt goes on behind it: together they hold every line once."""
+    groups = [[1], [2, 3], [4]]
 
     async def main() -> None:
         async with open_journal(tmp_path) as journal:
-            records = [a_record(n) for n in (1, 2, 3)]
-            await written(journal, a_shard(attempt=1), records)
-            path = segment_path(tmp_path, a_shard(attempt=1))
+            path, heard, ends = segment_path(tmp_path, a_shard(attempt=1)), Heard(), list[int]()
+            segment = await journal.open(a_shard(attempt=1), heard)
+            for group in groups:
+                for number in group:
+                    segment.append(a_record(number))
+                await heard.until(group[-1])
+                ends.append(path.stat().st_size)
+            await segment.close()
+            assert [[one.number for one in told] for told in heard.groups] == groups
             whole = path.read_bytes()
-            ends = list(accumulate(len(encode_record(record)) for record in records))
-            assert ends[-1] == len(whole)
             await written(journal, a_shard(attempt=2), [a_record(9)])
             for cut in range(len(whole) + 1):
                 path.write_bytes(whole[:cut])
                 kept = sum(end <= cut for end in ends)
-                expected = {*range(1, kept + 1), 9}
+                expected = {*chain(*groups[:kept]), 9}
                 assert set((await journal.read(BATCH, 0)).records) == expected, f"cut at {cut}"
 
     asyncio.run(main())

@@ -11,14 +11,13 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from batchmill import faultpoint
 from batchmill.domain.shards import Shard
 from batchmill.journal.batch_folder import BatchFolder, files_of_shard
-from batchmill.journal.record import FRAME_BYTES, MARK_BYTES, decode, encode_group
+from batchmill.journal.record import RECORD_BYTES, Group, decode, encode
 from batchmill.journal.watch import SyncWatch
 from batchmill.ports import Record, Settled
 from batchmill.telemetry import Fact, JournalMetrics, get_logger
@@ -31,15 +30,6 @@ _RETRY_SECONDS = 1.0
 
 # Most segments are read in one go: after each read the thread waits for the interpreter.
 _READ_BYTES = 1024 * 1024
-
-
-@dataclass(slots=True)
-class Group:
-    """What a segment writes at once, and how many ``bytes`` that is."""
-
-    sent: list[int] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    bytes: int = 0
 
 
 class LocalSegment:
@@ -59,6 +49,7 @@ class LocalSegment:
         self._size = 0
         self._written = 0
         self._pending = Group()
+        self._is_enlisted = False  # for the journal's next group
         self._on_durable = on_durable
         self._idle = asyncio.Event()
         self._idle.set()
@@ -66,13 +57,18 @@ class LocalSegment:
 
     def mark_sent(self, number: int) -> None:
         """Note that a line is about to be sent; durable with the next group."""
+        if not self._is_enlisted:
+            self._enlist()
         self._pending.sent.append(number)
-        self._grow(MARK_BYTES)
 
     def append(self, record: Record) -> None:
         """Add a record to the next group."""
-        self._pending.records.append(record)
-        self._grow(FRAME_BYTES + len(record.region) + len(record.line))
+        if not self._is_enlisted:
+            self._enlist()
+        group, size = self._pending, RECORD_BYTES + len(record.line)
+        group.records.append(record)
+        group.bytes += size
+        self._journal.pending_bytes += size
 
     async def close(self) -> None:
         """Wait for the last group and close the file; raises OSError if the disk broke."""
@@ -86,21 +82,20 @@ class LocalSegment:
         if self.broken is not None:
             raise self.broken
 
-    def _grow(self, size: int) -> None:
-        if not self._pending.bytes:
-            self._idle.clear()
-            self._journal.enlist(self)
-        self._pending.bytes += size
-        self._journal.pending_bytes += size
+    def _enlist(self) -> None:
+        self._is_enlisted = True
+        self._idle.clear()
+        self._journal.enlist(self)
 
     def take(self) -> Group:
         """What is written next; it is no longer pending."""
         group, self._pending = self._pending, Group()
+        self._is_enlisted = False
         return group
 
     def write(self, group: Group) -> None:
         """Append and sync, in a thread; on an error the file is as it was before."""
-        data = encode_group(group.sent, group.records)
+        data = encode(group)
         view = memoryview(data)
         try:
             while view:
@@ -123,14 +118,14 @@ class LocalSegment:
         self._journal.pending_bytes -= group.bytes
         if group.records:
             self._on_durable(group.records)
-        if not self._pending.bytes:
+        if not self._is_enlisted:
             self._idle.set()
 
     def put_back(self, group: Group) -> None:
         """The group could not be written for want of room: it is pending again, and first."""
         later = self._pending
-        if not later.bytes:
-            self._journal.enlist(self)
+        if not self._is_enlisted:
+            self._enlist()
         self._pending = Group(
             group.sent + later.sent, group.records + later.records, group.bytes + later.bytes
         )
@@ -139,7 +134,7 @@ class LocalSegment:
         """The disk broke: whoever closes this segment hears of it."""
         self._journal.pending_bytes -= group.bytes
         self.broken = error
-        if not self._pending.bytes:
+        if not self._is_enlisted:
             self._idle.set()
 
 

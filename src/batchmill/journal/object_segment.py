@@ -8,7 +8,7 @@ from typing import Protocol
 from batchmill import faultpoint
 from batchmill.domain.shards import Shard
 from batchmill.journal.extent import part_key
-from batchmill.journal.record import encode_record, encode_sent
+from batchmill.journal.record import MARK_BYTES, RECORD_BYTES, Group, encode
 from batchmill.journal.watch import SyncWatch
 from batchmill.ports import Record
 from batchmill.telemetry import Fact, get_logger
@@ -43,7 +43,8 @@ class ObjectSegment:
         self._shard = shard
         self._on_durable = on_durable
         self._part = 0
-        self._pending: deque[tuple[bytes, Record | None]] = deque()
+        # Each with about its size.
+        self._pending: deque[tuple[Record | int, int]] = deque()
         self._pending_bytes = 0
         self._is_closing = False
         self._is_due = asyncio.Event()
@@ -56,11 +57,11 @@ class ObjectSegment:
 
     def mark_sent(self, number: int) -> None:
         """Note that a line is about to be sent; durable with the next group."""
-        self._add(encode_sent(number), None)
+        self._add(number, MARK_BYTES)
 
     def append(self, record: Record) -> None:
         """Add a record to the next group."""
-        self._add(encode_record(record), record)
+        self._add(record, RECORD_BYTES + len(record.line))
 
     async def close(self) -> None:
         """Wait for the last group; raises what broke the segment.
@@ -86,14 +87,14 @@ class ObjectSegment:
         """Whether it is closed, or broke."""
         return self._writer.done()
 
-    def _add(self, data: bytes, record: Record | None) -> None:
+    def _add(self, entry: Record | int, size: int) -> None:
         if self._broken is not None:
             return
         if not self._pending:
             self._begin_group()
-        self._pending.append((data, record))
-        self._pending_bytes += len(data)
-        self._keeper.pending_bytes += len(data)
+        self._pending.append((entry, size))
+        self._pending_bytes += size
+        self._keeper.pending_bytes += size
         if self._pending_bytes >= PART_BYTES or self._is_closing:
             self._is_due.set()
 
@@ -111,28 +112,27 @@ class ObjectSegment:
             self._is_due.clear()
             if not self._pending:
                 continue
-            data, records = self._take_group()
+            group = self._take_group()
             try:
-                await self._write(data)
+                await self._write(encode(group))
             except Exception as error:
                 log.exception(Fact.JOURNAL_BROKE)
-                self._give_up(len(data), error)
+                self._give_up(group.bytes, error)
                 return
-            self._settle(len(data), records)
+            self._settle(group)
 
-    def _take_group(self) -> tuple[bytes, list[Record]]:
+    def _take_group(self) -> Group:
         """At most about one part's worth, for memory and for the time that it takes."""
-        pieces: list[bytes] = []
-        records: list[Record] = []
-        size = 0
-        while self._pending and size < PART_BYTES:
-            data, record = self._pending.popleft()
-            pieces.append(data)
-            size += len(data)
-            if record is not None:
-                records.append(record)
-        self._pending_bytes -= size
-        return b"".join(pieces), records
+        group = Group()
+        while self._pending and group.bytes < PART_BYTES:
+            entry, size = self._pending.popleft()
+            if isinstance(entry, Record):
+                group.records.append(entry)
+            else:
+                group.sent.append(entry)
+            group.bytes += size
+        self._pending_bytes -= group.bytes
+        return group
 
     async def _write(self, data: bytes) -> None:
         loop = asyncio.get_running_loop()
@@ -147,11 +147,11 @@ class ObjectSegment:
         faultpoint.passed("segment.after_durable")
         self.watch.end(loop.time(), is_durable=True)
 
-    def _settle(self, size: int, records: list[Record]) -> None:
-        self._keeper.pending_bytes -= size
+    def _settle(self, group: Group) -> None:
+        self._keeper.pending_bytes -= group.bytes
         self._keeper.note_room()
-        if records:
-            self._on_durable(records)
+        if group.records:
+            self._on_durable(group.records)
         if not self._pending:
             self._idle.set()
         elif self._is_closing or self._pending_bytes >= PART_BYTES:

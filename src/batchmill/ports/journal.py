@@ -11,7 +11,9 @@ from batchmill.domain.usage import Usage
 from batchmill.telemetry import JournalMetrics
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):  # a Struct for the same reason as Usage
+class Record(
+    msgspec.Struct, frozen=True, gc=False, array_like=True
+):  # a Struct for the same reason as Usage; what is added to it comes last, with a default
     """One settled line: its number, whether it succeeded, its tokens, its finished file line.
 
     ``model`` is its model's place among those of the shard, ``thinks`` says
