@@ -129,8 +129,18 @@ class Server:
         return sorted(role for process in self.processes() if (role := _role_of(process)))
 
     def is_whole(self) -> bool:
-        """Whether there is exactly one process of each role."""
-        return self.roles() == sorted(ROLES)
+        """Whether there is exactly one process of each role, and all have the same supervisor.
+
+        Those of one that has died are about to leave; and what it was forked from is what a process
+        seems to be for a moment.
+        """
+        if self.roles() != sorted(ROLES):
+            return False
+        try:
+            supervisor = self.the("supervisor").pid
+            return all(self.the(role).ppid() == supervisor for role in ROLES[1:])
+        except (ValueError, psutil.NoSuchProcess):
+            return False
 
     def the(self, role: str) -> psutil.Process:
         """The process of a role; fails unless there is exactly one."""

@@ -1,8 +1,11 @@
 """Any single process of a running server is killed, and the server heals by itself."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, suppress
 
 import httpx2
+import psutil
 import pytest
 from crash_batch import Trial, ask
 from crash_server import ROLES, SLOTS, Server, serving
@@ -70,7 +73,7 @@ def test_an_engine_that_lost_its_supervisor_is_not_doubled(
 def test_uploads_and_status_work_while_the_engine_is_away(
     server: Server, upstream: Upstream
 ) -> None:
-    server.the("engine").suspend()
+    suspend_engine(server)
     try:
         trial = Trial("engine-away", 20, server, upstream)
         trial.submit()
@@ -78,6 +81,20 @@ def test_uploads_and_status_work_while_the_engine_is_away(
     finally:
         server.the("engine").resume()
     trial.check()
+
+
+def suspend_engine(server: Server) -> None:
+    """Stop the engine where it holds no lock of the database, as one that has died holds none."""
+    engine = server.the("engine")
+    with closing(sqlite3.connect(server.data / "batchmill.sqlite3", timeout=0)) as database:
+        while True:
+            engine.suspend()
+            wait_until(lambda: engine.status() == psutil.STATUS_STOPPED, "the engine has stopped")
+            with suppress(sqlite3.OperationalError):
+                database.execute("BEGIN IMMEDIATE")
+                database.rollback()
+                return
+            engine.resume()
 
 
 def test_a_server_whose_supervisor_was_replaced_stops_as_one(server: Server) -> None:

@@ -110,6 +110,11 @@ class Desk:
         await self.script.until(lambda: holds() or self.going is None or self.going.done())
         assert holds(), self.going
 
+    async def jobs_over(self) -> None:
+        """Return when what is being planned or delivered is done."""
+        jobs = [run.job for run in self.dispatcher._roster.runs.values() if run.job is not None]
+        await asyncio.gather(*jobs)
+
     async def until_idle(self) -> None:
         """Return when the dispatcher has done all that it can do by itself; seconds pass.
 

@@ -191,6 +191,7 @@ def test_one_that_was_moved_is_read_and_no_other(tmp_path: Path) -> None:
             await desk.move(some[3], Event.CANCEL_REQUESTED)
             desk.dispatcher.wake()
             await desk.until(lambda: desk.delivered == [some[3].id])
+            await desk.jobs_over()
             await desk.until_idle()
             # When it was cancelled, and when its delivery was over.
             assert desk.script.calls["batches.unfinished"] == before + 2

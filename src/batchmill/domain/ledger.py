@@ -122,7 +122,7 @@ class Meter:
         self.retries += retries
         if not ok:
             self.failures += 1
-        elif usage is not ZERO:
+        elif usage.input or usage.output:  # of which the others are parts
             tier = self.tariff.tier_of(usage.input) if self.tariff is not None else 0
             kind = (tier, thinks)
             self._used[kind] = self._used.get(kind, ZERO) + usage
