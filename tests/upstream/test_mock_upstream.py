@@ -171,6 +171,20 @@ def test_a_wrong_key_is_refused(run: Run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("models", "listed"), [((), ["mock"]), (("a", "b"), ["a", "b"])], ids=["any", "named"]
+)
+def test_its_models_are_listed_and_one_where_it_takes_any(
+    run: Run, models: tuple[str, ...], listed: list[str]
+) -> None:
+    async def main() -> None:
+        async with started(Script(models=models)) as (_, transport):
+            found = decode(await transport.get("/models"))
+            assert [one["id"] for one in found["data"]] == listed
+
+    run(main())
+
+
 def test_faults_with_an_answer(run: Run) -> None:
     async def main() -> None:
         async with started() as (mock, transport):

@@ -29,7 +29,8 @@ def mock_upstream(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes any free one.")] = 8000,
     model: Annotated[
-        list[str] | None, typer.Option(help="A model to serve; any name without one.")
+        list[str] | None,
+        typer.Option(help="A model to serve; without one any name, listed as mock."),
     ] = None,
     require_key: Annotated[
         str | None, typer.Option(help="Answer 401 to requests without this key.")

@@ -18,6 +18,8 @@ ECHO_CHARS = 200
 DEFAULT_DIMENSIONS = 16
 MAX_DIMENSIONS = 4096
 BYTES_PER_TOKEN = 4
+# What a server is to be asked for that takes any name.
+ANY_MODEL = "mock"
 
 
 class Message(msgspec.Struct):
@@ -81,10 +83,10 @@ def error_body(message: str, *, code: str | None, kind: str = "invalid_request_e
 
 
 def models_body(models: tuple[str, ...], created: int) -> bytes:
-    """The answer to ``GET /v1/models``."""
+    """The answer to ``GET /v1/models``: one stands for any where none is named."""
     data = [
         {"id": name, "object": "model", "created": created, "owned_by": "mock-upstream"}
-        for name in models
+        for name in models or (ANY_MODEL,)
     ]
     return _encode({"object": "list", "data": data})
 
