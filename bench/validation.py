@@ -5,7 +5,6 @@ with the same library.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import msgspec
 from batchmill.domain.catalog import Catalog
 from batchmill.domain.limits import PROFILES, Profile
 from batchmill.domain.lines import FileCheck, LineCutter, LineRules
-from batchmill.engine.planning import LEAVE_BYTES, PIECE_BYTES
+from batchmill.engine.planning import LEAVE_BYTES, next_piece
 
 CHUNK = 1024 * 1024
 ENDPOINT = "/v1/chat/completions"
@@ -29,7 +28,7 @@ def validate(path: Path, model: str) -> None:
     check = FileCheck(LineRules(ENDPOINT, catalog, Profile.QWEN, limits))
     cutter = LineCutter(limits.max_line_bytes)
     with path.open("rb", buffering=0) as file:
-        while piece := os.pread(file.fileno(), PIECE_BYTES, cutter.offset):
+        while piece := next_piece(file.fileno(), cutter):
             check.check_chunk(cutter, piece, leave=LEAVE_BYTES)
         check.check_all(cutter.finish())
     errors = check.finish()

@@ -11,6 +11,7 @@ import pytest
 from engine_house import House, a_line, a_planner, open_house, some_lines
 
 from batchmill.domain.batch import Batch
+from batchmill.domain.lines import LineCutter
 from batchmill.engine import planning
 
 URL = "http://127.0.0.1:9"
@@ -32,6 +33,20 @@ async def outcome(house: House, batch: Batch) -> tuple[Any, ...]:
     return cut, after.status, after.counts, after.errors
 
 
+def test_a_line_that_goes_on_is_read_on_in_larger_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "PIECE_BYTES", 4)
+    monkeypatch.setattr(planning, "LONG_PIECE_BYTES", 8)
+    path, cutter, pieces = tmp_path / "file", LineCutter(100), list[bytes]()
+    path.write_bytes(b"abc\nde\nfghijklmnopqrstu\nv")
+    with path.open("rb") as file:
+        while piece := planning.next_piece(file.fileno(), cutter):
+            pieces.append(piece)
+            list(cutter.cut(piece))
+    assert pieces == [b"abc\n", b"de\nf", b"ghijklmn", b"opqrstu\n", b"v"]
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -44,6 +59,7 @@ def test_a_file_that_is_read_in_turns_is_planned_as_one_that_comes_in_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[dict[str, Any] | bytes]
 ) -> None:
     monkeypatch.setattr(planning, "PIECE_BYTES", 400)
+    monkeypatch.setattr(planning, "LONG_PIECE_BYTES", 700)
     monkeypatch.setattr(planning, "LEAVE_BYTES", 100)
     monkeypatch.setattr(planning, "_TURN_BYTES", 1000)
 

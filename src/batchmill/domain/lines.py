@@ -134,6 +134,11 @@ class LineCutter:
         """Where in the file the next chunk begins, once all lines are taken."""
         return self._start + self._held_bytes
 
+    @property
+    def is_within_line(self) -> bool:
+        """Whether the next chunk goes on with a line that is held."""
+        return self._held_bytes > 0
+
     def begin(self, chunk: bytes, *, leave: int = 0) -> list[RawLine]:
         """Take ``chunk`` in; the line that began before it, where that ends in it.
 
