@@ -1,5 +1,6 @@
 """Prices of lines, against the rule as it is written: tokens x price x what is left of it."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -141,13 +142,22 @@ def by_the_book(table: PriceTable, usage: Usage, *, thinks: bool) -> tuple[Decim
     return total / MILLION, total / MILLION * (1 - table.discount)
 
 
+@dataclass(frozen=True)
+class Counted:
+    usage: Usage
+    ok: bool = True
+    thinks: bool = False
+    millis: int = 0
+    rejections: int = 0
+    retries: int = 0
+
+
 def metered(table: PriceTable, lines: list[tuple[Usage, bool, bool]]) -> Entry:
     terms = Terms(Payer("a", "w"), "v", {"plus": tariff_of(table)})
     meter = terms.meter("batch_1", 0, "plus")
     for usage, ok, asked in lines:
-        meter.add(
-            usage, ok=ok, thinks=is_thinking(usage, asked=asked), millis=2, rejections=1, retries=3
-        )
+        thinks = is_thinking(usage, asked=asked)
+        meter.add([Counted(usage, ok, thinks, millis=2, rejections=1, retries=3)])
     entry = meter.read()
     assert meter.price() == entry.price
     return entry
@@ -193,7 +203,7 @@ def test_the_order_of_lines_and_shards_changes_no_sum(
 
 def test_embeddings_are_an_item_of_their_own_and_unpriced_models_cost_nothing() -> None:
     meter = Terms(Payer("a", "w"), is_embedding=True).meter("batch_1", 0, "e")
-    meter.add(Usage(7), ok=True)
+    meter.add([Counted(Usage(7))])
     entry = meter.read()
     assert [(one.item, one.tokens, one.price) for one in entry.charges] == [(Item.EMBEDDING, 7, 0)]
     assert entry.currency is None

@@ -307,15 +307,15 @@ def test_batches_that_wait_for_an_allowance_are_counted_by_its_model_and_then_go
 
 TARIFF = Tariff("CNY", (Rates(input=4 * 10**14, output=8 * 10**14, thinking=0, cached=4 * 10**14),))
 USED = Usage(10, 5, 2, 1)
+PAYER = Payer("acme", OPERATOR_WORKSPACE)
 
 
 def test_an_odometer_tells_what_is_new_once_and_not_what_was_there() -> None:
-    terms = Terms(Payer("acme", OPERATOR_WORKSPACE), tariffs={"m": TARIFF})
+    terms = Terms(PAYER, tariffs={"m": TARIFF})
     meters, metrics = Meters(terms, a_shard()), engine_metrics()
-    meters.count(Record(1, True, USED, b"{}"))
+    meters.count([Record(1, True, USED, b"{}")])
     odometer = Odometer(meters)
-    meters.count(Record(2, True, USED, b"{}"))
-    meters.count(Record(3, False, ZERO, b"{}"))
+    meters.count([Record(2, True, USED, b"{}"), Record(3, False, ZERO, b"{}")])
     for _ in range(2):
         odometer.tell(meters, metrics.money)
     tokens = {
@@ -327,10 +327,37 @@ def test_an_odometer_tells_what_is_new_once_and_not_what_was_there() -> None:
     assert reading(metrics, "spend_total", model="m", currency="CNY") == pytest.approx(4.0)
 
 
+def test_each_model_and_region_has_its_own_meter_whatever_comes_together() -> None:
+    shard = replace(a_shard(), models=("m", "n"))
+    records = [
+        Record(1, True, USED, b"", 0, millis=1, region="eu"),
+        Record(2, True, Usage(1), b"", 1, millis=2, retries=1, region="eu"),
+        Record(3, False, USED, b"", 0, millis=4, rejections=3),
+        Record(4, True, ZERO, b"", 0, millis=8, region="eu"),
+    ]
+    together, one_by_one = Meters(Terms(PAYER), shard), Meters(Terms(PAYER), shard)
+    together.count(records)
+    for record in records:
+        one_by_one.count([record])
+    entries = together.read()
+    assert entries == one_by_one.read()
+    assert together.calls == len(records)
+    assert [(one.model, one.region, one.calls, one.failures) for one in entries] == [
+        ("m", "", 1, 1),
+        ("m", "eu", 2, 0),
+        ("n", "eu", 1, 0),
+    ]
+    assert [(one.usage, one.millis, one.rejections, one.retries) for one in entries] == [
+        (ZERO, 4, 3, 0),
+        (USED, 9, 0, 0),
+        (Usage(1), 2, 0, 1),
+    ]
+
+
 def test_what_has_no_price_is_counted_and_not_charged() -> None:
-    meters = Meters(Terms(Payer("acme", OPERATOR_WORKSPACE)), a_shard())
+    meters = Meters(Terms(PAYER), a_shard())
     odometer, metrics = Odometer(meters), engine_metrics()
-    meters.count(Record(1, True, USED, b"{}"))
+    meters.count([Record(1, True, USED, b"{}")])
     odometer.tell(meters, metrics.money)
     assert reading(metrics, "tokens_total", model="m", kind="input") == 10
     assert [family.samples for family in metrics.money.spend.collect()] == [[]]

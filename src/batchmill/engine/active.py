@@ -108,8 +108,7 @@ class ActiveShard:
 
     def note_durable(self, records: Sequence[Record]) -> None:
         """Count records that the journal has made durable."""
-        for record in records:
-            self._meters.count(record)
+        self._meters.count(records)
 
     def observe(self, metrics: MoneyMetrics) -> None:
         """Show what became durable since the last time."""

@@ -215,7 +215,7 @@ class Deliverer:
             records = await self._records(batch, shard, settled)
             good = [record.line for record in records if record.ok]
             bad = [record.line for record in records if not record.ok]
-            found = entries_of(terms, shard, settled.values())
+            found = entries_of(terms, shard, list(settled.values()))
             sums.count(shard, found, len(good), len(bad))
             await output.add(good)
             await error.add(bad)

@@ -1,6 +1,7 @@
 """Metering: the records of a shard, counted by model and region, as the ledger wants them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from operator import attrgetter
 
 from batchmill.domain.ledger import Entry, Meter, Terms
 from batchmill.domain.money import UNITS
@@ -8,6 +9,8 @@ from batchmill.domain.shards import Shard
 from batchmill.domain.usage import ZERO, Usage
 from batchmill.ports import Record
 from batchmill.telemetry import MoneyMetrics
+
+_KIND = attrgetter("model", "region")
 
 
 class Meters:
@@ -18,23 +21,17 @@ class Meters:
         self._shard = shard
         self._meters: dict[tuple[int, str], Meter] = {}
 
-    def count(self, record: Record) -> None:
-        """Count a settled line."""
-        meter = self._meters.get((record.model, record.region)) or self._make(record)
-        meter.add(
-            record.usage,
-            ok=record.ok,
-            thinks=record.thinks,
-            millis=record.millis,
-            rejections=record.rejections,
-            retries=record.retries,
-        )
+    def count(self, records: Sequence[Record]) -> None:
+        """Count settled lines."""
+        kinds = set(map(_KIND, records))
+        for kind in kinds:
+            mine = records if len(kinds) == 1 else [one for one in records if _KIND(one) == kind]
+            (self._meters.get(kind) or self._make(*kind)).add(mine)
 
-    def _make(self, record: Record) -> Meter:
-        shard, region = self._shard, record.region
-        model = shard.models[record.model]
-        meter = self._terms.meter(shard.batch_id, shard.index, model, region)
-        self._meters[record.model, region] = meter
+    def _make(self, model: int, region: str) -> Meter:
+        shard = self._shard
+        meter = self._terms.meter(shard.batch_id, shard.index, shard.models[model], region)
+        self._meters[model, region] = meter
         return meter
 
     @property
@@ -55,11 +52,10 @@ def _key(item: tuple[tuple[int, str], Meter]) -> tuple[int, str]:
     return item[0]
 
 
-def entries_of(terms: Terms, shard: Shard, records: Iterable[Record]) -> tuple[Entry, ...]:
+def entries_of(terms: Terms, shard: Shard, records: Sequence[Record]) -> tuple[Entry, ...]:
     """What the settled lines of a shard used and cost, one entry a model and region."""
     meters = Meters(terms, shard)
-    for record in records:
-        meters.count(record)
+    meters.count(records)
     return meters.read()
 
 
