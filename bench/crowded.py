@@ -142,7 +142,7 @@ class _House:
             blobs=blobs,
             clock=clock,
             rules=LineRules(ENDPOINT, catalog, Profile.QWEN, limits),
-            shard_size=ShardSize(LINES, _SHARD_BYTES),
+            shard_size=ShardSize(lambda _: LINES, _SHARD_BYTES),
             prices=prices,
         )
         self._treasury = Treasury(caps=store.caps, ledger=store.ledger, clock=clock)

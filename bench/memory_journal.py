@@ -100,6 +100,8 @@ class MemoryJournal:
 class MemorySealed:
     """See the port Sealed."""
 
+    shards_ahead = 0
+
     def __init__(self, journal: MemoryJournal, batch_id: str) -> None:
         self._journal = journal
         self._batch_id = batch_id

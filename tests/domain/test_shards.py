@@ -2,13 +2,14 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.domain.catalog import Catalog
 from batchmill.domain.limits import Limits, Profile
 from batchmill.domain.lines import FileCheck, Line, LineCutter, LineRules, Stretch
-from batchmill.domain.shards import Shard, ShardCutter, ShardStatus
+from batchmill.domain.shards import Shard, ShardCutter, ShardStatus, lines_for
 
 RULES = LineRules("/v1/rerank", Catalog(accepts_any=True), Profile.QWEN, Limits(), True)
 LIMIT = RULES.limits.max_line_bytes
@@ -43,7 +44,7 @@ def lines_of(data: bytes, chunk: int) -> list[Line]:
 
 def cut(data: bytes, *, max_lines: int, max_bytes: int, chunk: int = 1 << 20) -> list[Shard]:
     lines, check = LineCutter(LIMIT), FileCheck(RULES)
-    cutter = ShardCutter("batch_1", max_lines=max_lines, max_bytes=max_bytes)
+    cutter = ShardCutter("batch_1", max_lines=lambda _: max_lines, max_bytes=max_bytes)
     found = [lines.feed(data[at : at + chunk]) for at in range(0, len(data), chunk)]
     stretches = [stretch for raws in [*found, lines.finish()] for stretch in check.check_all(raws)]
     shards = [shard for stretch in stretches for shard in cutter.extend(stretch)]
@@ -91,20 +92,42 @@ def lines(number: int, start: int, *ends: int) -> Stretch:
 
 
 def test_a_shard_is_cut_on_both_sides_of_its_limits() -> None:
-    by_lines = ShardCutter("b", max_lines=2, max_bytes=1000)
+    by_lines = ShardCutter("b", max_lines=lambda _: 2, max_bytes=1000)
     assert by_lines.extend(lines(1, 0, 10)) == []
     assert by_lines.extend(lines(2, 10, 20)) == []
     assert by_lines.extend(lines(5, 25, 30)) == [Shard("b", 0, 0, 20, 1, 2, ("m",))]
     assert by_lines.finish(33) == Shard("b", 1, 20, 33, 3, 1, ("m",))
-    by_bytes = ShardCutter("b", max_lines=9, max_bytes=20)
+    by_bytes = ShardCutter("b", max_lines=lambda _: 9, max_bytes=20)
     assert by_bytes.extend(lines(1, 0, 10)) == []
     assert by_bytes.extend(lines(2, 10, 20)) == []
     assert by_bytes.extend(lines(3, 20, 60)) == [Shard("b", 0, 0, 20, 1, 2, ("m",))]
     assert by_bytes.extend(lines(4, 60, 61)) == [Shard("b", 1, 20, 60, 3, 1, ("m",))]
 
 
+def test_a_shard_is_as_large_as_its_first_lines_model_allows() -> None:
+    cutter = ShardCutter("b", max_lines={"m": 3, "n": 1}.__getitem__, max_bytes=1000)
+    stretch = Stretch(1, 0, [10, 20, 30, 40, 50, 60], ["m", "n", "n", "n", "m", "m"])
+    shards = [*cutter.extend(stretch), cutter.finish(60)]
+    assert [(one.lines, one.models) for one in shards if one is not None] == [
+        (3, ("m", "n")),
+        (1, ("n",)),
+        (2, ("m",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("slots", "lines"), [(0, 500), (62, 500), (63, 504), (249, 1992), (250, 2000), (251, 2000)]
+)
+def test_a_shard_is_worth_eight_rounds_of_the_slots(slots: int, lines: int) -> None:
+    assert lines_for(slots, 2000) == lines
+
+
+def test_no_shard_is_larger_than_it_may_be() -> None:
+    assert [lines_for(slots, 400) for slots in (0, 1000)] == [400, 400]
+
+
 def test_a_stretch_is_cut_into_as_many_shards_as_it_fills() -> None:
-    cutter = ShardCutter("b", max_lines=2, max_bytes=20)
+    cutter = ShardCutter("b", max_lines=lambda _: 2, max_bytes=20)
     assert cutter.extend(lines(1, 0)) == []
     assert cutter.extend(lines(1, 0, 10, 20, 30, 70, 71)) == [
         Shard("b", 0, 0, 20, 1, 2, ("m",)),
@@ -116,7 +139,7 @@ def test_a_stretch_is_cut_into_as_many_shards_as_it_fills() -> None:
 
 
 def test_a_file_without_lines_has_no_shard_and_a_new_shard_waits() -> None:
-    cutter = ShardCutter("b", max_lines=2, max_bytes=10)
+    cutter = ShardCutter("b", max_lines=lambda _: 2, max_bytes=10)
     assert cutter.finish(100) is None
     cutter.extend(lines(1, 0, 5))
     shard = cutter.finish(100)

@@ -316,7 +316,7 @@ def a_planner(house: House) -> Planner:
         blobs=house.parts.blobs,
         clock=house.clock,
         rules=LineRules("", settings.catalog(), settings.profile, settings.to_limits()),
-        shard_size=ShardSize(lines=10, bytes=1 << 20),
+        shard_size=ShardSize(lines=lambda _: 10, bytes=1 << 20),
         prices=PriceBook(house.store.prices),
     )
 

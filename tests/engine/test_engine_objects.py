@@ -151,6 +151,7 @@ class SleepySealed:
     def __init__(self, journal: SleepyJournal, inner: Sealed) -> None:
         self._journal = journal
         self._inner = inner
+        self.shards_ahead = inner.shards_ahead
 
     async def read(self, index: int) -> Settled:
         if index == 1:

@@ -63,7 +63,7 @@ def cut(
     """The lines of an input, and the shards that they make."""
     cutter = LineCutter(len(data) + 1)
     requests = [*cutter.feed(data), *cutter.finish()]
-    shards = ShardCutter(batch_id, max_lines=shard_lines, max_bytes=8 * 1024 * 1024)
+    shards = ShardCutter(batch_id, max_lines=lambda _: shard_lines, max_bytes=8 * 1024 * 1024)
     lines = (Stretch(raw.number, raw.start, [raw.end], [model]) for raw in requests)
     full = [shard for line in lines for shard in shards.extend(line)]
     last = shards.finish(len(data))

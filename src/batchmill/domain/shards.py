@@ -6,6 +6,7 @@ belong to the shard they stand in.
 """
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -15,6 +16,9 @@ from batchmill.domain.lines import Stretch
 # A shard is planned with attempt 0, and each claim counts one more: before this one nobody
 # has sent a line of it.
 FIRST_ATTEMPT: Final = 1
+
+_ROUNDS: Final = 8
+_LEAST_LINES: Final = 500
 
 
 class ShardStatus(StrEnum):
@@ -47,16 +51,26 @@ class Shard:
     failed: int = 0
 
 
+def lines_for(slots: int, most: int) -> int:
+    """How many lines a shard may have that are sent on ``slots``, and ``most`` at most.
+
+    Each shard costs about two milliseconds; and a batch that comes later waits until most of it
+    was sent. So it is worth some rounds of the slots, and no fewer lines than pay for it.
+    """
+    return min(most, max(_LEAST_LINES, _ROUNDS * slots))
+
+
 class ShardCutter:
-    """Cuts a stream of lines into shards of 1 to ``max_lines`` lines.
+    """Cuts a stream of lines into shards of 1 to ``max_lines`` of their first line's model.
 
     A shard spans more than ``max_bytes`` only where it holds one line alone;
     what follows the last line of the file comes on top of that.
     """
 
-    def __init__(self, batch_id: str, *, max_lines: int, max_bytes: int) -> None:
+    def __init__(self, batch_id: str, *, max_lines: Callable[[str], int], max_bytes: int) -> None:
         self._batch_id = batch_id
-        self._max_lines = max_lines
+        self._max_lines_of = max_lines
+        self._max_lines = 0
         self._max_bytes = max_bytes
         self._index = 0
         self._start = 0
@@ -69,6 +83,8 @@ class ShardCutter:
         """Take the next lines; the shards that are full without the last one of them."""
         full, at, ends = list[Shard](), 0, lines.ends
         while at < len(ends):
+            if not self._lines:
+                self._max_lines = self._max_lines_of(lines.models[at])
             upto = self._fitting(ends, at)
             if upto == at:
                 full.append(self._cut(self._end))

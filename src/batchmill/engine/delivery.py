@@ -51,9 +51,6 @@ from batchmill.telemetry import Fact, get_logger
 log = get_logger()
 
 _WRITE_BYTES = 256 * 1024
-# The results of so many shards more are held in memory.
-_SHARDS_AHEAD = 2
-
 # A completed batch has a result for every line, unless the disk lost one behind our back.
 _UNDONE = {
     Status.COMPLETED: ("result_lost", "The stored result of this request was damaged."),
@@ -270,12 +267,12 @@ class Deliverer:
 async def _read_ahead(
     sealed: Sealed, shards: Sequence[Shard]
 ) -> AsyncIterator[tuple[Shard, Mapping[int, Record]]]:
-    """Each shard with its records; the next are read meanwhile, where reading is far away."""
+    """Each shard with its records; the next are read meanwhile, where they are far away."""
     ahead: deque[asyncio.Task[Settled]] = deque()
     upcoming = iter(shards)
     try:
         for shard in shards:
-            for further in islice(upcoming, 1 + _SHARDS_AHEAD - len(ahead)):
+            for further in islice(upcoming, 1 + sealed.shards_ahead - len(ahead)):
                 ahead.append(asyncio.create_task(sealed.read(further.index)))
             yield shard, (await ahead.popleft()).records
     finally:

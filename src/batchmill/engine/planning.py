@@ -6,7 +6,7 @@ Shards and the move of the status are stored in one transaction.
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
@@ -40,9 +40,10 @@ _TURN_BYTES: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ShardSize:
-    """How large a shard may become: in lines, and in bytes unless one line alone is larger."""
+    """How large a shard may become: in lines, by its model, and in bytes unless one line alone is
+    larger."""
 
-    lines: int
+    lines: Callable[[str], int]
     bytes: int
 
 

@@ -289,6 +289,8 @@ class LocalJournal:
 class LocalSealed:
     """See the port Sealed."""
 
+    shards_ahead = 0
+
     def __init__(self, folder: BatchFolder) -> None:
         self._folder = folder
         self._files: Mapping[int, Sequence[Path]] | None = None

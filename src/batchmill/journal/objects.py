@@ -201,6 +201,8 @@ class ObjectJournal:
 class SealedBatch:
     """See the port Sealed."""
 
+    shards_ahead = 2
+
     def __init__(self, journal: ObjectJournal, batch_id: str, data: bytes) -> None:
         self._journal = journal
         self._batch_id = batch_id

@@ -66,7 +66,14 @@ class Segment(Protocol):
 
 
 class Sealed(Protocol):
-    """The results of a batch that is being delivered. What late twins write is not among them."""
+    """The results of a batch that is being delivered. What late twins write is not among them.
+
+    ``shards_ahead`` says of how many shards more the results are worth to be held in memory,
+    since reading them takes long.
+    """
+
+    @property
+    def shards_ahead(self) -> int: ...
 
     async def read(self, index: int) -> Settled:
         """As ``Journal.read``, and the same whenever and by whomever it is asked."""

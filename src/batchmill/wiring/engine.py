@@ -25,7 +25,7 @@ from batchmill.engine.worker import LocalWorker
 from batchmill.ports import Cluster
 from batchmill.telemetry import EngineMetrics, Fact, engine_metrics, get_logger
 from batchmill.webhooks import Sender
-from batchmill.wiring.lanes import Lanes
+from batchmill.wiring.lanes import Lanes, shard_lines
 from batchmill.wiring.parts import Parts
 from batchmill.wiring.signs import teller_of
 
@@ -190,7 +190,7 @@ def _dispatcher(
         blobs=parts.blobs,
         clock=parts.clock,
         rules=rules,
-        shard_size=ShardSize(settings.engine.shard_lines, settings.engine.shard_bytes),
+        shard_size=ShardSize(shard_lines(settings), settings.engine.shard_bytes),
         prices=prices,
     )
     deliverer = Deliverer(

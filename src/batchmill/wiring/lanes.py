@@ -2,14 +2,16 @@
 
 import math
 import random
-from collections.abc import Container, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
 
-from batchmill.config import ModelSettings, Settings, UpstreamSettings
+from batchmill.config import ClusterKind, ModelSettings, Settings, UpstreamSettings
 from batchmill.domain.catalog import ANY_MODEL, TEST_MODEL
 from batchmill.domain.limits import Profile
 from batchmill.domain.lines import STREAM_KEYS
-from batchmill.domain.pacing import TOP
+from batchmill.domain.pacing import BEGIN, TOP
 from batchmill.domain.retry import RetryPolicy
+from batchmill.domain.shards import lines_for
 from batchmill.domain.sharing import Outlet, outlets
 from batchmill.engine.lane import Lane
 from batchmill.engine.upstream import Upstream
@@ -22,6 +24,8 @@ from batchmill.upstream.transports import open_transport
 from batchmill.wiring.upstreams import check_upstreams, make_target
 
 _TEST_SLOTS = 64
+# When a batch is planned it is not known how many workers of a cluster will share the slots.
+_WORKERS = {ClusterKind.LOCAL: 1, ClusterKind.RAY: 4}
 
 
 class Lanes:
@@ -148,3 +152,14 @@ def own_slots(settings: Settings) -> Mapping[str, int]:
         for model in settings.models
         if model.builtin is not None and model.may_compute(settings.data.region)
     }
+
+
+def shard_lines(settings: Settings) -> Callable[[str], int]:
+    """How many lines a shard may have at most, by its model: the more, the more slots it has."""
+    listed, most = frozenset(model.name for model in settings.models), settings.engine.shard_lines
+    slots = Counter(own_slots(settings))
+    for outlet, cap in shared_caps(settings, unset=BEGIN).items():
+        slots[outlet.model] += cap
+    workers = _WORKERS[settings.cluster.kind]
+    sizes = {lane: lines_for(count // workers, most) for lane, count in slots.items()}
+    return lambda model: sizes.get(lane_name(listed, model), lines_for(0, most))
