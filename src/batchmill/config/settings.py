@@ -446,7 +446,7 @@ class EngineSettings(Section):
     shard_lines: Count = Field(
         default=2_000,
         description="Most lines in a shard. It has fewer where its model has few slots: eight for "
-        "each, but 500 at least.",
+        "each, but 500 at least; a worker of a cluster is reckoned to have a quarter of them.",
     )
     shard_bytes: Size = Field(default=8 * MB, description="Most bytes in a shard.")
     sync_interval: Pause = Field(
