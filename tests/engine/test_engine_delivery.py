@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_fakes import T0
+from engine_fakes import T0, settle_down
 from engine_house import House, a_line, open_house, some_lines
 
 from batchmill.domain.batch import Batch, Counts, Event, Status, advance
@@ -15,10 +15,13 @@ from batchmill.domain.ids import line_id
 from batchmill.domain.results import error_line, judge, output_line
 from batchmill.domain.shards import Shard
 from batchmill.domain.usage import ZERO, Usage
+from batchmill.engine import delivery
 from batchmill.engine.delivery import Deliverer
 from batchmill.engine.prices import PriceBook
 from batchmill.engine.purse import Treasury
-from batchmill.ports import BlobMissing, Record
+from batchmill.journal.local import LocalSealed
+from batchmill.journal.objects import SealedBatch
+from batchmill.ports import BlobMissing, Record, Settled
 
 URL = "http://127.0.0.1:9/v1"
 BODY = b'{"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":3}}'
@@ -200,6 +203,42 @@ def test_result_files_live_as_long_as_the_batch_asked_for(tmp_path: Path) -> Non
                 assert file.expires_at == T0 + 50.0 + 3600
                 assert file.filename.startswith(batch.id)
                 assert file.account == "acme"
+
+    asyncio.run(main())
+
+
+class Watched:
+    """Empty shards; which of them were begun to be read, in turn."""
+
+    def __init__(self, shards_ahead: int) -> None:
+        self.shards_ahead = shards_ahead
+        self.begun: list[int] = []
+
+    async def read(self, index: int) -> Settled:
+        self.begun.append(index)
+        return Settled({}, frozenset())
+
+    async def stands(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("kind", "begun"),
+    [(LocalSealed, [1, 2, 3, 4, 5]), (SealedBatch, [3, 4, 5, 5, 5])],
+    ids=["folder", "bucket"],
+)
+def test_the_shards_of_a_folder_are_read_one_at_a_time_and_those_of_a_bucket_ahead(
+    kind: type[LocalSealed | SealedBatch], begun: list[int]
+) -> None:
+    async def main() -> None:
+        sealed = Watched(kind.shards_ahead)
+        shards = [Shard("b", index, 0, 1, 1, 1, ("m",)) for index in range(5)]
+        found = []
+        async for _ in delivery._read_ahead(sealed, shards):
+            await settle_down()
+            found.append(len(sealed.begun))
+        assert found == begun
+        assert sealed.begun == [0, 1, 2, 3, 4]
 
     asyncio.run(main())
 

@@ -34,7 +34,7 @@ good = st.builds(
 bad = st.builds(Record, number=st.integers(1, 10**6), ok=st.just(False), usage=usages, line=texts)
 records = st.one_of(good, bad)
 groups = st.builds(
-    Group, st.lists(st.integers(1, 2**63), max_size=6), st.lists(records, max_size=4)
+    Group, st.lists(st.integers(1, 2**64 - 1), max_size=12), st.lists(records, max_size=12)
 )
 
 
