@@ -216,7 +216,6 @@ class Desk:
 
     def job(self, number: int, body: bytes = b'{"model":"m"}') -> Job:
         """A fed line; its share of the budget must be free."""
-        self.active.feed()
         self.budget._taken += len(body)
         return self.active.job(number, Request(b'"c%d"' % number, body, "m", is_plain=False))
 

@@ -397,6 +397,7 @@ def test_what_came_in_one_turn_is_looked_at_before_more_is_sent() -> None:
     async def test(rig: Rig) -> None:
         desk = a_desk()
         desk.offer(rig.lane, *range(1, 10))
+        await asyncio.sleep(0)
         assert len(transport.ends) == 4
         for end in transport.ends[:3]:
             end(GOOD)
@@ -413,6 +414,7 @@ def test_a_window_that_is_full_at_the_turns_begin_counts_as_full_for_all_its_ans
 
     async def test(rig: Rig) -> None:
         a_desk().offer(rig.lane, *range(1, 2601))
+        await asyncio.sleep(0)
         assert len(transport.ends) == 512
         for _ in range(3):
             answered, transport.ends = transport.ends, []
@@ -451,6 +453,7 @@ def test_the_slot_of_an_aborted_line_is_taken_until_its_connection_is_closed() -
         stopped, waiting = a_desk(), a_desk(index=1)
         stopped.offer(rig.lane, 1)
         waiting.offer(rig.lane, 2)
+        await asyncio.sleep(0)
         stopped.active.stop()
         stopped.active.abort()
         assert (transport.cancelled, len(transport.ends)) == (1, 1)

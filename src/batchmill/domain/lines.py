@@ -119,15 +119,9 @@ class LineCutter:
 
     def feed(self, chunk: bytes) -> list[RawLine]:
         """The lines that end in ``chunk``."""
-        return list(self.cut(chunk))
-
-    def cut(self, chunk: bytes) -> Iterator[RawLine]:
-        """The lines that end in ``chunk``, one at a time, and to be taken to the last.
-
-        One that is let go of before the next one is taken leaves its memory to that one.
-        """
-        yield from self.begin(chunk)
-        yield from self.lines(self.block(len(chunk)))
+        found = self.begin(chunk)
+        found.extend(self.lines(self.block(len(chunk))))
+        return found
 
     @property
     def offset(self) -> int:
@@ -174,11 +168,11 @@ class LineCutter:
 
     def lines(self, block: Block) -> Iterator[RawLine]:
         """Take a block line by line, to the last."""
+        self._leave(block)
         # Of all ways to cut bytes at newlines the one that looks for them fastest, in every length.
         pieces = BytesIO(block.data)
         pieces.seek(block.at)
-        yield from self._cut_whole(pieces, block.end - block.at)
-        self._leave(block)
+        return self._cut_whole(pieces, block.end - block.at)
 
     def _leave(self, block: Block) -> None:
         self._at = block.end
@@ -607,7 +601,8 @@ def parse_request(data: bytes) -> Request:
         body = bytes(parts.body)
         heads = _HEADS.decode(body)
         is_plain = heads.stream is UNSET and heads.stream_options is UNSET
-        thinks = env.begins(heads.enable_thinking, b"t")
+        thinking = heads.enable_thinking
+        thinks = thinking is not UNSET and env.begins(thinking, b"t")
         return Request(bytes(parts.custom_id), body, heads.model, is_plain, thinks)
     except msgspec.DecodeError:
         return _parse_rare(data)

@@ -86,33 +86,33 @@ def judge(status: int, body: bytes) -> Answer:
     """Judge an upstream's whole answer; ``fault`` says what is wrong with a bad 200."""
     if status != OK:
         return Answer(status, _one_line_object(body))
-    if not is_utf8(body):
+    if not (body.isascii() or is_utf8(body)):
         return Answer(OK, None, fault="an answer that is not UTF-8")
     try:
-        return _judge_parsed(body, _parse(body))
+        parsed = _parse(body)
     except msgspec.ValidationError:
         return Answer(OK, None, fault="an answer that is not a JSON object")
     except UNREADABLE:
         return Answer(OK, None, fault="an answer that is not whole JSON")
-
-
-def _parse(body: bytes) -> _Body | _LooseBody:
-    """An answer whose usage has a shape of its own is still an answer; it counts no tokens."""
-    try:
-        return decode(_STRICT, body)
-    except msgspec.ValidationError:
-        return decode(_LOOSE, body)
-
-
-def _judge_parsed(body: bytes, parsed: _Body | _LooseBody) -> Answer:
-    if _is_error(parsed):
+    if parsed.error != _NULL or parsed.object == _ERROR:
         return Answer(OK, None, fault="status 200 with an error object")
     usage = _sum_usage(parsed.usage) if isinstance(parsed, _Body) else ZERO
     return Answer(OK, _one_line(body), usage)
 
 
-def _is_error(parsed: _Body | _LooseBody) -> bool:
-    return parsed.error != _NULL or parsed.object == _ERROR
+def _parse(body: bytes) -> _Body | _LooseBody:
+    try:
+        return _STRICT.decode(body)
+    except UNREADABLE:
+        return _parse_rare(body)
+
+
+def _parse_rare(body: bytes) -> _Body | _LooseBody:
+    """An answer whose usage has a shape of its own is still an answer; it counts no tokens."""
+    try:
+        return decode(_STRICT, body)
+    except msgspec.ValidationError:
+        return decode(_LOOSE, body)
 
 
 def _sum_usage(usage: _Usage | None) -> Usage:
@@ -171,13 +171,13 @@ def output_line(line: str, custom_id: bytes, answer: Answer, region: str = "") -
             b'{"id":"',
             name,
             b'","custom_id":',
-            _unbroken(custom_id),
+            custom_id if custom_id.isascii() else _unbroken(custom_id),
             b',"response":{"status_code":',
             b"%d" % answer.status,
             b',"request_id":"',
             name,
             b'","region":"%b","body":' % region.encode() if region else b'","body":',
-            _unbroken(body),
+            body if body.isascii() else _unbroken(body),
             b'},"error":null}',
         )
     )
@@ -196,10 +196,9 @@ def _unbroken(text: bytes) -> bytes:
     """JSON without the three characters that some readers take for ends of lines.
 
     U+2028, U+2029 and U+0085 stand in strings alone, where their escapes mean
-    the same; Python's ``splitlines`` for one cuts a result line at them.
+    the same; Python's ``splitlines`` for one cuts a result line at them. ASCII has none: a glance
+    tells, where each search below costs as much as to write the line.
     """
-    if text.isascii():  # a glance, where each search below costs as much as to write the line
-        return text
     if b"\xe2\x80" in text:
         text = text.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return text.replace(b"\xc2\x85", b"\\u0085")

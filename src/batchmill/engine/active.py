@@ -55,7 +55,7 @@ class Job(msgspec.Struct, eq=False):  # a Struct: made once a line, at a tenth o
 class ActiveShard:
     """The state of one attempt at a shard.
 
-    ``pending`` counts lines that were fed and are not over, ``in_flight``
+    ``pending`` counts lines that have a job and are not over, ``in_flight``
     those of them that are at an upstream. ``over`` is set when nothing more
     will happen: all lines are over, or the shard was stopped and none is in
     flight.
@@ -115,7 +115,8 @@ class ActiveShard:
         self._odometer.tell(self._meters, metrics)
 
     def job(self, number: int, request: Request) -> Job:
-        """What a line of the shard needs on its way."""
+        """A line that will be sent, and what it needs on its way."""
+        self._pending += 1
         models = self.run.shard.models
         place = 0 if len(models) == 1 else models.index(request.model)
         return Job(self, number, request, self._line_id(number), place)
@@ -124,10 +125,6 @@ class ActiveShard:
     def is_broke(self) -> bool:
         """Whether a limit of spending forbids to send more."""
         return self._purses.is_empty(self.batch_id)
-
-    def feed(self) -> None:
-        """A line is ready to be sent."""
-        self._pending += 1
 
     def feeding_ended(self) -> None:
         """No more lines will be fed."""
@@ -158,7 +155,8 @@ class ActiveShard:
         self.in_flight.discard(job)
         self._pending -= 1
         self.budget.release(len(job.request.body))
-        self._check_over()
+        if not self.in_flight:
+            self._check_over()
 
     def rest(self, job: Job) -> None:
         """The line is back from the upstream and will be sent again."""

@@ -13,7 +13,7 @@ from functools import partial
 from batchmill import faultpoint
 from batchmill.domain.ledger import is_thinking
 from batchmill.domain.lines import rewrite_body
-from batchmill.domain.results import UPSTREAM_CODE, Answer, error_line, judge, output_line
+from batchmill.domain.results import OK, UPSTREAM_CODE, Answer, error_line, judge, output_line
 from batchmill.domain.retry import Again, RetryPolicy, after_fault, is_retried_status
 from batchmill.domain.sharing import Outlet, outlets
 from batchmill.domain.usage import ZERO, Usage
@@ -77,7 +77,9 @@ class Lane:
         self._ready: deque[Job] = deque()
         self._resting: dict[Job, asyncio.Task[None]] = {}
         self._is_closing = False
-        # The upstreams that lines have left in this turn of the loop.
+        # In this turn of the loop: whether lines are handed out at its end, and the upstreams that
+        # lines have left.
+        self._is_pump_due = False
         self._left: set[Upstream] = set()
         self._lease: Lease | None = None
         self._outlets: dict[Outlet, Upstream] = {}
@@ -126,7 +128,8 @@ class Lane:
         """Queue a line behind the others."""
         job.carrier = self
         self._ready.append(job)
-        self._pump()
+        if not self._is_pump_due:
+            self._pump_soon()
 
     def purge(self, active: ActiveShard) -> None:
         """Forget the lines of a stopped shard that are not in flight."""
@@ -172,8 +175,19 @@ class Lane:
                 best = one
         return best
 
+    def _pump_soon(self) -> None:
+        """Hand queued lines out at the end of the loop's turn.
+
+        So all answers that are there are looked at before more is sent: lines that are sent in a
+        row cost less than one between two answers, since the system need not wake the upstream
+        for each. And connections that were aborted are closed before others take their places.
+        """
+        self._is_pump_due = True
+        asyncio.get_running_loop().call_soon(self._pump)
+
     def _pump(self) -> None:
         """Hand queued lines out while slots are free."""
+        self._is_pump_due = False
         for upstream in self._left:
             upstream.end_turn()
         self._left.clear()
@@ -239,23 +253,18 @@ class Lane:
             self._on_breakage(job, error)
 
     def _free(self, job: Job) -> Upstream:
-        """Give the line's slot back, which is free at the end of the loop's turn; whose it was.
-
-        So all answers that are there are looked at before more is sent: lines that are sent in a
-        row cost less than one between two answers, since the system need not wake the upstream
-        for each. And connections that were aborted are closed before others take their places.
-        """
+        """Give the line's slot back, which is free at the end of the loop's turn; whose it was."""
         upstream, job.exchange = job.upstream, None
         assert upstream is not None  # noqa: S101 - the line was sent
-        if not self._left:
-            asyncio.get_running_loop().call_soon(self._pump)
+        if not self._is_pump_due:
+            self._pump_soon()
         self._left.add(upstream)
-        upstream.leave()
+        upstream.leaving += 1
         return upstream
 
     def _on_reply(self, upstream: Upstream, job: Job, reply: Reply) -> None:
         answer = judge(reply.status, reply.body)
-        if answer.fault is None and not is_retried_status(answer.status):
+        if answer.fault is None and (answer.status == OK or not is_retried_status(answer.status)):
             upstream.note_answer()
             self._settle(job, answer)
             return
@@ -320,7 +329,9 @@ class Lane:
         ok = used is not None
         self._completed += ok
         self._failed += not ok
-        seconds = max(0.0, self._clock.now() - job.sent_at)
+        seconds = self._clock.now() - job.sent_at
+        if seconds < 0:  # the clock was set
+            seconds = 0.0
         self._durations.note(seconds)
         record = Record(
             job.number,

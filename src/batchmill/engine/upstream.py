@@ -82,7 +82,7 @@ class Upstream:
             self.pace = Pace.full(max_in_flight, patience)
         self.in_flight = 0
         # In this turn of the loop: slots that are free at its end, and lines that were rejected.
-        self._leaving = self._rejected = 0
+        self.leaving = self._rejected = 0
         # Copies of what the pace says: they are read for every line.
         self._limit = self.pace.limit
         self._is_settled = True
@@ -111,14 +111,10 @@ class Upstream:
         limit = self._limit or self.pace.allowed(self._company.clock.now())
         return self.in_flight < limit
 
-    def leave(self) -> None:
-        """A line is no longer here; its slot counts as taken until ``end_turn``."""
-        self._leaving += 1
-
     def end_turn(self) -> None:
-        """Free the slots of all that have left."""
-        self.in_flight -= self._leaving
-        self._leaving = self._rejected = 0
+        """Free the slots of all that are ``leaving``; they counted as taken until now."""
+        self.in_flight -= self.leaving
+        self.leaving = self._rejected = 0
 
     def set_ceiling(self, ceiling: int) -> None:
         """How many slots it has now. What is in flight above that goes on to its end."""

@@ -160,7 +160,7 @@ class LocalWorker:
             await self._feed(active, feed)
 
     async def _feed(self, active: ActiveShard, feed: Feed) -> None:
-        shard = active.run.shard
+        shard, journal, budget = active.run.shard, self._journal, active.budget
         fed = 0
         blob, longest = active.run.input_blob, self._max_line_bytes
         async for group in read_groups(self._blobs, blob, shard, longest):
@@ -171,19 +171,15 @@ class LocalWorker:
                 feed.promise.left -= 1
                 if raw.data is not None and raw.number not in active.done_before:
                     job = active.job(raw.number, parse_request(raw.data))
-                    if not self._takes_at_once(job):
+                    # Mostly there is room at once.
+                    if not (journal.is_roomy and budget.take_at_once(len(job.request.body))):
                         await self._make_room(job)
-                    active.feed()
                     feed.lanes[job.model].offer(job)
                 if fed % _BREATH == 0:
                     await asyncio.sleep(0)
         if fed != shard.lines:
             raise ShardBroken(f"shard {shard.index} holds {fed} lines, not {shard.lines}")
         active.feeding_ended()
-
-    def _takes_at_once(self, job: Job) -> bool:
-        """Whether there is room for the line; then it has taken it."""
-        return self._journal.is_roomy and job.active.budget.take_at_once(len(job.request.body))
 
     async def _make_room(self, job: Job) -> None:
         """Take room for the line as soon as there is some."""

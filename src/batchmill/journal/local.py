@@ -181,7 +181,7 @@ class LocalJournal:
     @property
     def is_roomy(self) -> bool:
         """Whether the disk has room, and not too much waits to be written."""
-        return self.pending_bytes <= self._max_pending and self._roomy.is_set()
+        return self.pending_bytes <= self._max_pending and not self._is_full
 
     async def roomy(self) -> None:
         """Wait while the disk is full, or while too much waits to be written."""

@@ -88,8 +88,11 @@ class HttpTransport:
         allowed = self._request_timeout
         if timeout is not None and timeout < allowed:
             allowed = timeout
-        exchange = HttpExchange(self._pool, head, body, on_end)
-        exchange.begin(allowed)
+        exchange = HttpExchange(self._pool, head, body, self._pool.now() + allowed, on_end)
+        if allowed > 0:
+            exchange.begin()
+        else:
+            exchange.refuse()
         return exchange
 
 

@@ -4,7 +4,9 @@ Pure text: nothing here opens a connection. Whatever goes into a head is checked
 here first, so that no key and no path can smuggle a line break into a request.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from urllib.parse import SplitResult, urlsplit
 
@@ -78,25 +80,22 @@ def check_key(idempotency_key: str) -> None:
 
 
 class RequestHeads:
-    """The unchanging part of each request, made once per path."""
+    """The unchanging part of each request, made once per path.
 
-    __slots__ = ("_address", "_fields", "_posts")
+    ``post`` gives the head of a POST up to the value of its Idempotency-Key; raises ValueError.
+    """
+
+    __slots__ = ("_address", "_fields", "post")
 
     def __init__(self, address: Address, api_key: str | None) -> None:
         """Raises ConfigError where the key cannot stand in a header."""
         fields = shared_fields(address, api_key)
         self._address = address
         self._fields = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self._posts: dict[str, str] = {}
+        self.post: Callable[[str], str] = cache(self._post)
 
-    def post(self, path: str) -> str:
-        """The head of a POST up to the value of its Idempotency-Key; raises ValueError."""
-        head = self._posts.get(path)
-        if head is None:
-            head = self._posts[path] = (
-                f"{self._opening('POST', path)}Content-Type: application/json\r\nIdempotency-Key: "
-            )
-        return head
+    def _post(self, path: str) -> str:
+        return f"{self._opening('POST', path)}Content-Type: application/json\r\nIdempotency-Key: "
 
     def get(self, path: str) -> bytes:
         """A whole GET request; raises ValueError."""

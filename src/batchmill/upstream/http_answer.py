@@ -54,8 +54,10 @@ class AnswerReader:
         self.reply: Reply | None = None
         self.fault: TransportFault | None = None
         self.is_reusable = False
-        self._received = 0
-        self._start_message()
+        self._received = self._size = 0
+        self._has_head = False
+        self._parts.clear()
+        self._fields.clear()
 
     @property
     def has_begun(self) -> bool:
@@ -77,7 +79,7 @@ class AnswerReader:
         """The connection has ended; whether that completed an answer without a length."""
         if not (self._has_head and self._is_until_close and self.fault is None):
             return False
-        self._conclude(is_reusable=False)
+        self._conclude(self._parser.get_status_code(), is_reusable=False)
         return True
 
     def _reject_rest(self) -> None:
@@ -140,20 +142,14 @@ class AnswerReader:
         """A message is whole: the answer, or an interim one such as 100 Continue."""
         if self.reply is not None or self.fault is not None:
             return
-        if 100 <= self._parser.get_status_code() < 200:
-            self._start_message()
-        else:
-            self._conclude(is_reusable=self._parser.should_keep_alive())
-
-    def _start_message(self) -> None:
-        self._parts.clear()
-        self._fields.clear()
-        self._size = 0
-        self._has_head = False
-        self._is_until_close = False
-
-    def _conclude(self, *, is_reusable: bool) -> None:
         status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self._has_head = False
+            self._fields.clear()
+        else:
+            self._conclude(status, is_reusable=self._parser.should_keep_alive())
+
+    def _conclude(self, status: int, *, is_reusable: bool) -> None:
         if status < 100:
             self.fault = TransportFault(FaultKind.GARBLED, "the answer's status is none")
             return
@@ -172,10 +168,7 @@ class AnswerReader:
             )
             return
         self.is_reusable = is_reusable
-        self.reply = Reply(status, body, self._read_wait())
-
-    def _read_wait(self) -> float | None:
-        fields = self._fields
+        wait = None
         if b"retry-after" in fields or b"retry-after-ms" in fields:
-            return read_retry_after(fields, self._wall_clock())
-        return None
+            wait = read_retry_after(fields, self._wall_clock())
+        self.reply = Reply(status, body, wait)

@@ -8,35 +8,35 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
+
 from batchmill.ports import FaultKind, Outcome, TransportFault
 from batchmill.upstream.http_connection import Connection
 from batchmill.upstream.http_pool import Pool
 
 
-class HttpExchange:
-    """A request on its way; implements ``ports.Exchange``."""
+class HttpExchange(msgspec.Struct, eq=False):  # a Struct for the same reason as Reply
+    """A request on its way, to end by ``deadline`` in the loop's time; a ``ports.Exchange``."""
 
-    __slots__ = ("_body", "_connection", "_deadline", "_head", "_on_end", "_pool", "_task")
+    _pool: Pool
+    _head: bytes
+    _body: bytes
+    _deadline: float
+    _on_end: Callable[[Outcome], None]
+    _connection: Connection | None = None
+    _task: asyncio.Task[None] | None = None
 
-    def __init__(
-        self, pool: Pool, head: bytes, body: bytes, on_end: Callable[[Outcome], None]
-    ) -> None:
-        self._pool = pool
-        self._head = head
-        self._body = body
-        self._on_end = on_end
-        self._connection: Connection | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def begin(self, timeout: float) -> None:
-        """Send it; it ends within ``timeout`` seconds."""
-        self._deadline = self._pool.now() + timeout
-        if timeout <= 0:
-            self._spawn(self._refuse())
-        elif (connection := self._pool.take()) is not None:
-            self._use(connection)
+    def begin(self) -> None:
+        """Send it, on a kept connection if there is one."""
+        connection = self._connection = self._pool.take()
+        if connection is not None:
+            connection.begin(self._head, self._body, self._deadline, self)
         else:
             self._spawn(self._connect())
+
+    def refuse(self) -> None:
+        """Do not send it: it has no time left."""
+        self._spawn(self._refuse())
 
     def cancel(self) -> None:
         """See ``ports.Exchange.cancel``."""
@@ -55,10 +55,6 @@ class HttpExchange:
             # Other kept ones may have been closed too: take none of them.
             self._spawn(self._connect())
 
-    def _use(self, connection: Connection) -> None:
-        self._connection = connection
-        connection.begin(self._head, self._body, self._deadline, self)
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.create_task(work)
 
@@ -68,9 +64,9 @@ class HttpExchange:
 
     async def _connect(self) -> None:
         try:
-            connection = await self._pool.open(self._deadline)
+            connection = self._connection = await self._pool.open(self._deadline)
             self._task = None
-            self._use(connection)
+            connection.begin(self._head, self._body, self._deadline, self)
         except Exception as error:  # noqa: BLE001 - told to whoever waits
             self._task = None
             self.end(error)

@@ -38,18 +38,16 @@ class Pool:
         self._all: set[Connection] = set()
         # In the order in which they went idle, each with the loop's time of that.
         self._idle: dict[Connection, float] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._dialing: set[asyncio.Timeout] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
+        # The loop's time, in which deadlines are told. The loop is found by the first request, and
+        # not again: to ask for the running one costs a call of the system.
+        self.now: Callable[[], float] = self._first_now
 
-    def now(self) -> float:
-        """The loop's time, in which deadlines are told."""
-        # Kept, since to ask for the running loop costs a call of the system.
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-        return loop.time()
+    def _first_now(self) -> float:
+        self.now = asyncio.get_running_loop().time
+        return self.now()
 
     def take(self) -> Connection | None:
         """The connection that went idle last, or None."""

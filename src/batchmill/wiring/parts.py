@@ -32,11 +32,10 @@ _LEAST_OBJECT_INTERVAL = 0.5
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock. ``now`` tells Unix seconds."""
 
-    def now(self) -> float:
-        """Unix seconds."""
-        return time.time()
+    # The function itself, since it is asked more than once a line.
+    now = staticmethod(time.time)
 
     async def sleep(self, seconds: float) -> None:
         """Return after ``seconds``."""
