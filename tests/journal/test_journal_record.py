@@ -38,7 +38,7 @@ groups = st.builds(
 )
 
 
-def read(data: bytes) -> tuple[list[Record], list[int]]:
+def read(data: bytes | bytearray) -> tuple[list[Record], list[int]]:
     return decode(BytesIO(data))
 
 

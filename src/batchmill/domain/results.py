@@ -6,6 +6,8 @@ an error, nothing else. Both files share one shape: ``id``, ``custom_id``,
 ``response``, ``error``.
 """
 
+from typing import ClassVar
+
 import msgspec
 
 from batchmill.domain.batch import Halt
@@ -54,6 +56,7 @@ class _Body(msgspec.Struct, gc=False):
 
 
 class _LooseBody(msgspec.Struct, gc=False):
+    usage: ClassVar[None] = None
     error: msgspec.Raw = _NULL
     object: msgspec.Raw = _NULL
 
@@ -96,8 +99,7 @@ def judge(status: int, body: bytes) -> Answer:
         return Answer(OK, None, fault="an answer that is not whole JSON")
     if parsed.error != _NULL or parsed.object == _ERROR:
         return Answer(OK, None, fault="status 200 with an error object")
-    usage = _sum_usage(parsed.usage) if isinstance(parsed, _Body) else ZERO
-    return Answer(OK, _one_line(body), usage)
+    return Answer(OK, _one_line(body), _sum_usage(parsed.usage))
 
 
 def _parse(body: bytes) -> _Body | _LooseBody:

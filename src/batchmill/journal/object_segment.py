@@ -114,7 +114,7 @@ class ObjectSegment:
                 continue
             group = self._take_group()
             try:
-                await self._write(encode(group))
+                await self._write(bytes(encode(group)))
             except Exception as error:
                 log.exception(Fact.JOURNAL_BROKE)
                 self._give_up(group.bytes, error)

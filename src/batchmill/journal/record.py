@@ -42,10 +42,14 @@ class Group:
     bytes: int = 0
 
 
-def encode(group: Group) -> bytes:
+def encode(group: Group) -> bytearray:
     """The frame of a group."""
-    data = _ENCODER.encode((group.sent, group.records))
-    return _HEAD.pack(_KIND, crc32(data), len(data)) + data
+    # Written behind the room for its head: a group is large, and would be copied once more.
+    frame = bytearray(_HEAD.size)
+    _ENCODER.encode_into((group.sent, group.records), frame, _HEAD.size)
+    with memoryview(frame)[_HEAD.size :] as data:
+        _HEAD.pack_into(frame, 0, _KIND, crc32(data), len(data))
+    return frame
 
 
 def decode(file: BinaryIO) -> tuple[list[Record], list[int]]:
