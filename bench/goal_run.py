@@ -92,7 +92,7 @@ def measure(folder: Path, amount: Amount) -> Measured:
     )
     figures |= {Key.IN_FLIGHT: held.held, Key.GROWTH: held.growth}
     # A difference of two figures that lie close together: it takes more rounds than a ratio.
-    durable = durability.measure(folder / "durability", lines=lines, rounds=2 * rounds - 1)
+    durable = durability.measure(folder / "durability", lines=lines, rounds=3 * rounds)
     figures[Key.DURABILITY] = durable.share_of(_cpu(standings)[end_to_end.BATCHMILL])
     race = keepalive_race.measure(folder / "race", lines=lines)
     figures |= {Key.RACE_FAILED: race.failed, Key.RACE_SPENT: race.spent}
