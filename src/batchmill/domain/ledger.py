@@ -128,6 +128,8 @@ class Meter:
         """
         tariff, used = self.tariff, self._used
         failures = millis = rejections = retries = 0
+        # Mostly a line is of the tier and mode of the one before it.
+        tier, thinks, sums = -1, False, [0, 0, 0, 0]
         for line in lines:
             millis += line.millis
             rejections += line.rejections
@@ -136,10 +138,10 @@ class Meter:
             if not line.ok:
                 failures += 1
             elif usage.input or usage.output:  # of which the others are parts
-                kind = (0 if tariff is None else tariff.tier_of(usage.input), line.thinks)
-                sums = used.get(kind)
-                if sums is None:
-                    sums = used[kind] = [0, 0, 0, 0]
+                of_tier = 0 if tariff is None else tariff.tier_of(usage.input)
+                if of_tier != tier or line.thinks is not thinks:
+                    tier, thinks = of_tier, line.thinks
+                    sums = used.setdefault((tier, thinks), [0, 0, 0, 0])
                 sums[0] += usage.input
                 sums[1] += usage.output
                 sums[2] += usage.cached

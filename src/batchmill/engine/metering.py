@@ -11,6 +11,7 @@ from batchmill.ports import Record
 from batchmill.telemetry import MoneyMetrics
 
 _KIND = attrgetter("model", "region")
+_REGION = attrgetter("region")
 
 
 class Meters:
@@ -23,10 +24,16 @@ class Meters:
 
     def count(self, records: Sequence[Record]) -> None:
         """Count settled lines."""
-        kinds = set(map(_KIND, records))
+        kinds = self._kinds_of(records)
         for kind in kinds:
             mine = records if len(kinds) == 1 else [one for one in records if _KIND(one) == kind]
             (self._meters.get(kind) or self._make(*kind)).add(mine)
+
+    def _kinds_of(self, records: Sequence[Record]) -> set[tuple[int, str]]:
+        if len(self._shard.models) > 1:
+            return set(map(_KIND, records))
+        # Of one model, as nearly all are: no pair is made for each line.
+        return {(0, region) for region in set(map(_REGION, records))}
 
     def _make(self, model: int, region: str) -> Meter:
         shard = self._shard
