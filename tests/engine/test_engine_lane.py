@@ -391,3 +391,10 @@ def test_a_line_that_could_not_be_sent_is_aborted_once() -> None:
         assert (desk.numbers, desk.budget.taken, rig.upstreams[0].in_flight) == ([], 0, 0)
 
     asyncio.run(run_rig([an_upstream(transport, 1)], test))
+
+
+def test_a_job_shows_nothing_of_its_request() -> None:
+    async def test(_: Rig) -> None:
+        assert repr(a_desk().job(7, b'{"prompt":"hush"}')) == "Job('batch_1', 7)"
+
+    asyncio.run(run_rig([an_upstream(ScriptedTransport([]), 1)], test))

@@ -202,3 +202,15 @@ def test_requests_that_end_by_closing_end_once_at_any_turn(run: Run, pause: int)
             await check_left(upstream, files)
 
     run(main())
+
+
+def test_a_request_on_its_way_shows_neither_key_nor_body(run: Run) -> None:
+    async def main() -> None:
+        async with listen(echo) as upstream:
+            transport = HttpTransport(replace(upstream.target(), api_key="sk-hush"))
+            exchange = transport.post("/x", b'{"prompt":"hush"}', "k", None, lambda _: None)
+            assert "hush" not in repr(exchange)
+            exchange.cancel()
+            await transport.close()
+
+    run(main())

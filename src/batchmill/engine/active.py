@@ -51,6 +51,10 @@ class Job(msgspec.Struct, eq=False):  # a Struct: made once a line, at a tenth o
     upstream: Upstream | None = None
     exchange: Exchange | None = None
 
+    def __repr__(self) -> str:
+        # The event loop shows what a broken callback was called with.
+        return f"Job({self.active.batch_id!r}, {self.number})"
+
 
 class ActiveShard:
     """The state of one attempt at a shard.

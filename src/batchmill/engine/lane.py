@@ -318,7 +318,7 @@ class Lane:
             self._settle_unanswered(job, f"The upstream sent {answer.fault}.")
             return
         line = output_line(job.id, job.request.custom_id, answer, job.region)
-        self._record(job, line, answer.usage if answer.status == OK else None)
+        self._record(job, line, answer.usage if answer.is_success else None)
 
     def _settle_unanswered(self, job: Job, message: str) -> None:
         line = error_line(job.id, job.request.custom_id, code=UPSTREAM_CODE, message=message)

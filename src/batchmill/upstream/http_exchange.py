@@ -26,6 +26,10 @@ class HttpExchange(msgspec.Struct, eq=False):  # a Struct for the same reason as
     _connection: Connection | None = None
     _task: asyncio.Task[None] | None = None
 
+    def __repr__(self) -> str:
+        # The event loop shows whose callback is broken; and the head holds the API key.
+        return "HttpExchange()"
+
     def begin(self) -> None:
         """Send it, on a kept connection if there is one."""
         connection = self._connection = self._pool.take()
