@@ -61,6 +61,19 @@ def test_a_batch_is_live_until_its_end_and_then_nobody_asks(window: Window) -> N
     assert window.asked("/batches") == asked + 1
 
 
+def test_a_row_fits_into_a_window_of_1200(window: Window) -> None:
+    server = window.server
+    server.upstream.hold()
+    batch = server.submit(chat_lines(20_000), name="Nightly evaluation of the checkpoint")
+    window.page.set_viewport_size({"width": 1200, "height": 800})
+    page = window.open("/batches")
+    expect(page.locator(f"#row-{batch}")).to_contain_text("0 / 20,000")
+    expect(page.get_by_role("button", name="Cancel Nightly")).to_be_visible()
+    spilled = page.locator(".table").evaluate("table => table.scrollWidth - table.clientWidth")
+    assert spilled == 0, f"{spilled} pixels of the row are out of sight"
+    server.upstream.release()
+
+
 def test_rows_are_renewed_in_place_and_focus_stays(window: Window) -> None:
     server = window.server
     server.upstream.hold()
