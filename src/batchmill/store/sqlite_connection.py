@@ -12,13 +12,11 @@ comes: neither would the event loop come to its end.
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import aiosqlite
 
 from batchmill.store.sqlite_cursor import QuickCursor
-
-Answer = TypeVar("Answer")
 
 
 class DriverConnection(aiosqlite.Connection):
@@ -66,13 +64,9 @@ class DriverConnection(aiosqlite.Connection):
                 connection.execute("BEGIN IMMEDIATE")
             work(connection)
 
-        await self._ask(run)
-
-    async def _ask(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         try:
-            answer: Answer = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+            await self._execute(run, self._conn)  # type: ignore[no-untyped-call]
         except asyncio.CancelledError:
             # The thread goes on with it: what it has done is not known before it is asked again.
             self._is_unsure = True
             raise
-        return answer

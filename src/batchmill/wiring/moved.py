@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from batchmill.blobs.disk import sync_folder
 from batchmill.config import Settings
 from batchmill.config.units import public_url
 from batchmill.domain.errors import ConfigError
@@ -70,11 +71,7 @@ def write_moves(folder: Path, moves: Moves) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(folder / FILE)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)
 
 
 @dataclass(frozen=True, slots=True)
