@@ -182,7 +182,8 @@ async def open_desk(
     folder: Path, *, held: Sequence[Shard] = (), start: bool = True
 ) -> AsyncIterator[Desk]:
     """A desk over the store in ``folder``; may be opened again, as after a restart."""
-    store, script, clock = await open_store(folder / "batchmill.db"), Script(), FakeClock()
+    store, clock = await open_store(folder / "batchmill.db"), FakeClock()
+    script = Script(clock)
     cluster = HandCluster(store, script, held)
     seen = cast("Store", Proxy(store, "", script))
     desk = Desk(store, script, clock, cluster, cast("Dispatcher", None))

@@ -8,7 +8,7 @@ asked for goes through a ``Script``, which can make calls fail and tells of them
 import asyncio
 import inspect
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -38,11 +38,16 @@ FULL = StorageFull("The disk is full; make room.")
 
 
 class Script:
-    """What happens to the calls of the parts: counted, awaited, and made to fail on order."""
+    """What happens to the calls of the parts: counted, awaited, and made to fail on order.
 
-    def __init__(self) -> None:
+    ``failed_at`` has the time of each failure; whoever waits for one may hear of it later.
+    """
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
         self.calls: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.failed_at = defaultdict[str, list[float]](list)
         self.finished = 0
         self._gates: dict[str, asyncio.Event] = {}
         self._orders: dict[str, list[Exception]] = {}
@@ -65,6 +70,7 @@ class Script:
             await self._gates[name].wait()
         if self._orders.get(name):
             self.failed[name] += 1
+            self.failed_at[name].append(self._clock.now())
             self.tell()
             raise self._orders[name].pop(0)
 
@@ -289,8 +295,8 @@ async def open_house(
 ) -> AsyncIterator[House]:
     """A house in ``folder``; may be opened again there, as after a restart."""
     prices = options.pop("prices", NO_PRICES)
-    settings, script = settings_for(folder, urls, **options), Script()
     clock = clock or FakeClock()
+    settings, script = settings_for(folder, urls, **options), Script(clock)
     async with open_parts(settings, prices) as real:
         parts = replace(
             real,

@@ -239,7 +239,7 @@ def test_a_delivery_that_slept_before_its_last_request_writes_the_same_bytes(
 ) -> None:
     async def test(house: House) -> None:
         batch, shards = await cancelled(house)
-        script = Script()
+        script = Script(house.clock)
         gate = script.hold("writer.commit")
         blobs = cast("Blobs", Proxy(house.blobs, "blobs", script))
         late = asyncio.create_task(a_deliverer(house, blobs=blobs).deliver(batch))
