@@ -1,8 +1,9 @@
 """A lane: the slots of one model, over all of its upstreams.
 
-Slots belong to the model, not to a shard: a line is handed to an upstream the
-moment it has a slot free, whichever shard or batch it comes from. What follows
-an answer is decided by the rules in ``domain``; this module carries it out.
+Slots belong to the model, not to a shard: a line is handed to an upstream that
+has a slot free, whichever shard or batch it comes from, at the end of the event
+loop's turn in which both are there. What follows an answer is decided by the
+rules in ``domain``; this module carries it out.
 """
 
 import asyncio
