@@ -25,15 +25,15 @@ class MemorySegment:
         self._interval = interval
         self._pending: list[Record] = []
 
-    def mark_sent(self, number: int) -> None:
+    def mark_sent(self, *numbers: int) -> None:
         """Nobody will ask."""
 
-    def append(self, record: Record) -> None:
-        """Keep it, and tell of it soon."""
+    def append(self, *records: Record) -> None:
+        """Keep them, and tell of them soon."""
         if not self._pending:
             asyncio.get_running_loop().call_later(self._interval, self._tell)
-        self._records[record.number] = record
-        self._pending.append(record)
+        self._records |= {record.number: record for record in records}
+        self._pending += records
 
     async def close(self) -> None:
         """Tell of what was not told of yet."""

@@ -181,12 +181,12 @@ class FakeSegment:
     marks: list[int] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
 
-    def mark_sent(self, number: int) -> None:
-        self.marks.append(number)
+    def mark_sent(self, *numbers: int) -> None:
+        self.marks += numbers
 
-    def append(self, record: Record) -> None:
-        self.records.append(record)
-        self.active.note_durable([record])
+    def append(self, *records: Record) -> None:
+        self.records += records
+        self.active.note_durable(records)
 
     async def close(self) -> None:
         return

@@ -372,6 +372,7 @@ class Handed:
     def __init__(self) -> None:
         self.ends: list[Callable[[Outcome], None]] = []
         self.cancelled = 0
+        self.on_post: Callable[[], None] = lambda: None
 
     def post(
         self,
@@ -382,6 +383,7 @@ class Handed:
         on_end: Callable[[Outcome], None],
     ) -> "Handed":
         self.ends.append(on_end)
+        self.on_post()
         return self
 
     def cancel(self) -> None:
@@ -399,12 +401,57 @@ def test_what_came_in_one_turn_is_looked_at_before_more_is_sent() -> None:
         desk.offer(rig.lane, *range(1, 10))
         await asyncio.sleep(0)
         assert len(transport.ends) == 4
+        settled: list[list[int]] = []
+        transport.on_post = lambda: settled.append(desk.numbers)
         for end in transport.ends[:3]:
             end(GOOD)
-        assert (desk.numbers, len(transport.ends)) == ([1, 2, 3], 4)
+        assert len(transport.ends) == 4
         await asyncio.sleep(0)
-        assert len(transport.ends) == 7
+        assert (len(transport.ends), settled) == (7, [[1, 2, 3]] * 3)
         assert rig.upstreams[0].in_flight == 4
+
+    asyncio.run(run_rig([Upstream("up", transport, max_in_flight=4)], test))
+
+
+def test_what_has_come_when_a_shard_is_aborted_counts() -> None:
+    transport = Handed()
+
+    async def test(rig: Rig) -> None:
+        desk = a_desk()
+        desk.offer(rig.lane, 1, 2, 3)
+        await asyncio.sleep(0)
+        transport.ends[1](GOOD)
+        desk.active.stop()
+        desk.active.abort()
+        assert (transport.cancelled, desk.active.over.is_set()) == (2, False)
+        await desk.active.over.wait()
+        assert (desk.numbers, desk.budget.taken) == ([2], 0)
+        assert rig.upstreams[0].in_flight == 0
+
+    asyncio.run(run_rig([Upstream("up", transport, max_in_flight=4)], test))
+
+
+def test_of_one_turn_each_shard_gets_its_own_results_and_what_failed_is_retried() -> None:
+    transport = Handed()
+
+    async def test(rig: Rig) -> None:
+        first, second = a_desk(), a_desk(batch_id="batch_2")
+        first.offer(rig.lane, 1, 2)
+        second.offer(rig.lane, 1, 2)
+        await asyncio.sleep(0)
+        bad = (TransportFault(FaultKind.RESET), Reply(500, b"{}"))
+        for end, outcome in zip(transport.ends, (GOOD, bad[0], bad[1], GOOD), strict=True):
+            end(outcome)
+        await asyncio.sleep(0)
+        assert (first.numbers, second.numbers) == ([1], [2])
+        assert rig.upstreams[0].in_flight == 0
+        await rig.clock.skip()
+        await settle_down()
+        assert len(transport.ends) == 6
+        for end in transport.ends[4:]:
+            end(GOOD)
+        await asyncio.sleep(0)
+        assert (first.numbers, second.numbers) == ([1, 2], [2, 1])
 
     asyncio.run(run_rig([Upstream("up", transport, max_in_flight=4)], test))
 
@@ -434,8 +481,8 @@ def test_of_what_is_rejected_as_noise_more_is_borne_the_more_is_answered() -> No
         upstream = rig.upstreams[0]
         upstream.pace = replace(upstream.pace, noise=Noise(0.5, until=math.inf))
         upstream.in_flight = 90
-        for _ in range(10):
-            upstream.note_answer()
+        upstream.good = 10
+        upstream.note_good()
         for _ in range(SLACK + 15):
             upstream.note_bad_answer(429, "rate_limited")
         assert upstream.pace.limit == 100

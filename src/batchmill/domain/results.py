@@ -92,21 +92,28 @@ def judge(status: int, body: bytes) -> Answer:
     if not (body.isascii() or is_utf8(body)):
         return Answer(OK, None, fault="an answer that is not UTF-8")
     try:
-        parsed = _parse(body)
+        parsed: _Body | _LooseBody = _STRICT.decode(body)
+    except UNREADABLE:
+        return _judge_rare(body)
+    return _judge_parsed(body, parsed)
+
+
+def _judge_rare(body: bytes) -> Answer:
+    try:
+        parsed = _parse_rare(body)
     except msgspec.ValidationError:
         return Answer(OK, None, fault="an answer that is not a JSON object")
     except UNREADABLE:
         return Answer(OK, None, fault="an answer that is not whole JSON")
+    return _judge_parsed(body, parsed)
+
+
+def _judge_parsed(body: bytes, parsed: _Body | _LooseBody) -> Answer:
     if parsed.error != _NULL or parsed.object == _ERROR:
         return Answer(OK, None, fault="status 200 with an error object")
-    return Answer(OK, _one_line(body), _sum_usage(parsed.usage))
-
-
-def _parse(body: bytes) -> _Body | _LooseBody:
-    try:
-        return _STRICT.decode(body)
-    except UNREADABLE:
-        return _parse_rare(body)
+    if _NEWLINE in body or _RETURN in body:
+        body = _one_line(body)
+    return Answer(OK, body.strip(), _sum_usage(parsed.usage))
 
 
 def _parse_rare(body: bytes) -> _Body | _LooseBody:

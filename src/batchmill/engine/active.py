@@ -82,6 +82,7 @@ class ActiveShard:
         self._purses = purses
         self._meters = Meters(run.terms, run.shard)
         self._tariffs = [run.terms.tariffs.get(model) for model in run.shard.models]
+        self._is_charged = any(tariff is not None for tariff in self._tariffs)
         self._resent = 0
         self._doubtful = set(before.sent - before.records.keys())
         self.note_durable(list(before.records.values()))
@@ -135,30 +136,34 @@ class ActiveShard:
         self._is_fed = True
         self._check_over()
 
-    def begin(self, job: Job) -> bool:
-        """The line goes to an upstream now; whether an earlier attempt had sent it already."""
-        self.in_flight.add(job)
-        self.segment.mark_sent(job.number)
-        if job.number not in self._doubtful:
-            return False
-        self._doubtful.discard(job.number)
-        self._resent += 1
-        return True
+    def begin(self, jobs: Sequence[Job]) -> int:
+        """Lines go to an upstream now; how many of them an earlier attempt had sent already."""
+        numbers = [job.number for job in jobs]
+        self.in_flight.update(jobs)
+        self.segment.mark_sent(*numbers)
+        again = self._doubtful.intersection(numbers)
+        self._doubtful -= again
+        self._resent += len(again)
+        return len(again)
 
-    def settle(self, job: Job, record: Record) -> None:
-        """The line has its result, and its price counts from now on."""
+    def settle(self, jobs: Sequence[Job], records: Sequence[Record]) -> None:
+        """Lines have their results, and their prices count from now on."""
+        self.segment.append(*records)
+        if self._is_charged:
+            self._purses.pay(self.batch_id, self.run.shard.index, sum(map(self._price, records)))
+        self.end(jobs)
+
+    def _price(self, record: Record) -> int:
         tariff = self._tariffs[record.model]
-        self.segment.append(record)
-        if record.ok and tariff is not None:
-            price = tariff.line_price(record.usage, thinks=record.thinks)
-            self._purses.pay(self.batch_id, self.run.shard.index, price)
-        self.end(job)
+        if tariff is None or not record.ok:
+            return 0
+        return tariff.line_price(record.usage, thinks=record.thinks)
 
-    def end(self, job: Job) -> None:
-        """The line is over for this attempt, with a record or without."""
-        self.in_flight.discard(job)
-        self._pending -= 1
-        self.budget.release(len(job.request.body))
+    def end(self, jobs: Sequence[Job]) -> None:
+        """Lines are over for this attempt, with a record or without."""
+        self.in_flight.difference_update(jobs)
+        self._pending -= len(jobs)
+        self.budget.release(sum([len(job.request.body) for job in jobs]))
         if not self.in_flight:
             self._check_over()
 

@@ -1,15 +1,18 @@
 """A lane: the slots of one model, over all of its upstreams.
 
 Slots belong to the model, not to a shard: a line is handed to an upstream that
-has a slot free, whichever shard or batch it comes from, at the end of the event
-loop's turn in which both are there. What follows an answer is decided by the
-rules in ``domain``; this module carries it out.
+has a slot free, whichever shard or batch it comes from. All of it happens at the
+end of a turn of the event loop: what came back in the turn is settled together,
+then queued lines are sent in a row; so what is common to them costs once. What
+follows an answer is decided by the rules in ``domain``; this module carries it out.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from batchmill import faultpoint
 from batchmill.domain.ledger import is_thinking
@@ -27,6 +30,13 @@ from batchmill.telemetry import EngineMetrics, Fact, get_logger
 log = get_logger()
 
 _LOOKAHEAD = 2
+
+_SHARD = attrgetter("active")
+
+# What came back of a line, and from where; what a line has become, with the tokens that it used
+# where it succeeded.
+_Ended = tuple[Upstream, Job, Outcome]
+_Result = tuple[Job, bytes, Usage | None]
 
 # The stop of the batch aborts what is in flight at the deadline; the request's
 # own timeout is only there should that stop be late.
@@ -70,7 +80,7 @@ class Lane:
         self._jitter = jitter
         self._metrics = metrics.lanes
         self._durations = metrics.lanes.answer_seconds.of(model)
-        company = Company(model, clock, jitter, metrics.lanes, self._pump)
+        company = Company(model, clock, jitter, metrics.lanes, self._hand_out)
         for one in self._upstreams:
             one.join(company)
         self._completed = 0
@@ -78,10 +88,9 @@ class Lane:
         self._ready: deque[Job] = deque()
         self._resting: dict[Job, asyncio.Task[None]] = {}
         self._is_closing = False
-        # In this turn of the loop: whether lines are handed out at its end, and the upstreams that
-        # lines have left.
-        self._is_pump_due = False
-        self._left: set[Upstream] = set()
+        # In this turn of the loop: whether its end was asked for, and what came back of lines.
+        self._is_turn_due = False
+        self._ended: list[_Ended] = []
         self._lease: Lease | None = None
         self._outlets: dict[Outlet, Upstream] = {}
         self.promises: set[Promise] = set()
@@ -103,7 +112,7 @@ class Lane:
         """
         for outlet, upstream in self._outlets.items():
             upstream.set_ceiling(slots.get(outlet, 0))
-        self._pump()
+        self._hand_out()
 
     def shared_in_flight(self) -> dict[Outlet, int]:
         """What is at each shared upstream now."""
@@ -125,12 +134,12 @@ class Lane:
     def _promised(self) -> int:
         return sum(max(0, one.left) for one in self.promises)
 
-    def offer(self, job: Job) -> None:
-        """Queue a line behind the others."""
-        job.carrier = self
-        self._ready.append(job)
-        if not self._is_pump_due:
-            self._pump_soon()
+    def offer(self, *jobs: Job) -> None:
+        """Queue lines behind the others."""
+        for job in jobs:
+            job.carrier = self
+        self._ready += jobs
+        self._end_turn_soon()
 
     def purge(self, active: ActiveShard) -> None:
         """Forget the lines of a stopped shard that are not in flight."""
@@ -140,8 +149,7 @@ class Lane:
         for job in [job for job in self._resting if job.active is active]:
             self._resting.pop(job).cancel()
             mine.append(job)
-        for job in mine:
-            active.end(job)
+        active.end(mine)
 
     def observe(self) -> None:
         """Bring the metrics up to date: to count a line there costs more than to queue it."""
@@ -163,8 +171,44 @@ class Lane:
         await asyncio.gather(*tasks, return_exceptions=True)
         for upstream in self._upstreams:
             await upstream.close()
+        self._end_turn()
+
+    # --- the end of the loop's turn ---
+
+    def _end_turn_soon(self) -> None:
+        """Act at the end of the loop's turn on what came back in it.
+
+        So all answers that are there are looked at before more is sent: lines that are sent in a
+        row cost less than one between two answers, since the system need not wake the upstream
+        for each. And connections that were aborted are closed before others take their places.
+        """
+        if not self._is_turn_due:
+            self._is_turn_due = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        """Act on what came back, then hand queued lines out on the slots that are free."""
+        self._is_turn_due = False
+        ended, self._ended = self._ended, []
+        if self._is_closing:
+            self._drop(ended)
+        elif ended:
+            self._take_back(ended)
+        for upstream in self._upstreams:
+            upstream.end_turn()
+        self._hand_out()
 
     # --- handing lines to slots ---
+
+    def _hand_out(self) -> None:
+        """Send queued lines while slots are free."""
+        ready = self._ready
+        while ready and (upstream := self._choose()) is not None:
+            # Where there are several, each line goes to the least loaded one.
+            room = upstream.room if len(self._upstreams) == 1 else 1
+            lines = [ready.popleft() for _ in range(min(room, len(ready)))]
+            for active, jobs in groupby(lines, _SHARD):
+                self._send(upstream, active, list(jobs))
 
     def _choose(self) -> Upstream | None:
         """The least loaded upstream that may take a line now."""
@@ -172,101 +216,119 @@ class Lane:
         if self._lease is not None and self._lease.is_out:
             return None
         for one in self._upstreams:
-            if one.has_room and (best is None or one.load() < best.load()):
+            if one.room > 0 and (best is None or one.load() < best.load()):
                 best = one
         return best
 
-    def _pump_soon(self) -> None:
-        """Hand queued lines out at the end of the loop's turn.
-
-        So all answers that are there are looked at before more is sent: lines that are sent in a
-        row cost less than one between two answers, since the system need not wake the upstream
-        for each. And connections that were aborted are closed before others take their places.
-        """
-        self._is_pump_due = True
-        asyncio.get_running_loop().call_soon(self._pump)
-
-    def _pump(self) -> None:
-        """Hand queued lines out while slots are free."""
-        self._is_pump_due = False
-        for upstream in self._left:
-            upstream.end_turn()
-        self._left.clear()
-        while self._ready:
-            free = self._choose()
-            if free is None:
-                return
-            self._send(free, self._ready.popleft())
-
-    # --- one line at one upstream ---
-
-    def _send(self, upstream: Upstream, job: Job) -> None:
-        """Send a line that has a slot, unless there is no more sense in it."""
-        active = job.active
-        job.sent_at = self._clock.now()
-        left = active.deadline - job.sent_at
+    def _send(self, upstream: Upstream, active: ActiveShard, jobs: Sequence[Job]) -> None:
+        """Send lines of a shard that have slots, unless there is no more sense in it."""
+        now = self._clock.now()
+        left = active.deadline - now
         if active.is_broke:
             active.stop()
         if active.is_stopped or left <= 0:
-            active.end(job)
+            active.end(jobs)
             return
-        upstream.in_flight += 1
-        job.upstream, job.region = upstream, upstream.region
-        try:
-            if active.begin(job):
-                self._metrics.resent.inc()
-            faultpoint.passed("line.before_sent")
-            job.exchange = self._post(upstream, job, left + _DEADLINE_SLACK)
-        except Exception as error:  # noqa: BLE001 - a lane outlives what a line runs into
-            # Later, as every end is told: else many lines of that kind would be a deep recursion.
-            job.exchange = asyncio.get_running_loop().call_soon(self._on_end, job, error)
+        upstream.in_flight += len(jobs)
+        if resent := active.begin(jobs):
+            self._metrics.resent.inc(resent)
+        for job in jobs:
+            job.upstream, job.region, job.sent_at = upstream, upstream.region, now
+            try:
+                faultpoint.passed("line.before_sent")
+                job.exchange = self._post(upstream, job, left + _DEADLINE_SLACK)
+            except Exception as error:  # noqa: BLE001 - a lane outlives what a line runs into
+                # Later, as every end is told.
+                loop = asyncio.get_running_loop()
+                job.exchange = loop.call_soon(self._on_end, upstream, job, error)
 
     def _post(self, upstream: Upstream, job: Job, patience: float) -> Exchange:
         request = job.request
         body = request.body
         if not (request.is_plain and upstream.is_passing_plain):
             body = rewrite_body(body, drop=upstream.drop, model=upstream.model)
-        on_end = partial(self._on_end, job)
+        on_end = partial(self._on_end, upstream, job)
         return upstream.transport.post(job.active.path, body, job.id, patience, on_end)
 
-    def abort(self, job: Job) -> None:
-        """End a line that is at an upstream, without an answer."""
-        if job.exchange is not None:
-            job.exchange.cancel()
-        self._free(job)
-        job.active.end(job)
+    def _on_end(self, upstream: Upstream, job: Job, outcome: Outcome) -> None:
+        """Keep what came back of a line until the end of the turn. Never raises."""
+        job.exchange = None
+        self._ended.append((upstream, job, outcome))
+        if not self._is_turn_due:
+            self._end_turn_soon()
 
-    def _on_end(self, job: Job, outcome: Outcome) -> None:
-        """Act on what came back. Never raises."""
-        upstream = self._free(job)
-        if self._is_closing:
-            job.active.end(job)
+    def abort(self, job: Job) -> None:
+        """End a line that is at an upstream, without an answer; what has come back counts."""
+        if job.exchange is None:
             return
+        job.exchange.cancel()
+        job.exchange = None
+        assert job.upstream is not None  # noqa: S101 - the line was sent
+        job.upstream.leaving += 1
+        job.active.end([job])
+        self._end_turn_soon()
+
+    # --- what came back ---
+
+    def _drop(self, ended: Iterable[_Ended]) -> None:
+        """The lane is closing: what came back now leads to nothing more."""
+        for upstream, job, _ in ended:
+            upstream.leaving += 1
+            job.active.end([job])
+
+    def _take_back(self, ended: Iterable[_Ended]) -> None:
+        """Act on what came back: the good answers together, then all else one by one."""
+        good: list[_Result] = []
+        others: list[tuple[Upstream, Job, Outcome, Answer | None]] = []
+        for upstream, job, outcome in ended:
+            upstream.leaving += 1
+            answer = None
+            try:
+                if isinstance(outcome, Reply):
+                    faultpoint.passed("line.after_answer")
+                    answer = judge(outcome.status, outcome.body)
+                    if answer.fault is None and answer.status == OK:
+                        line = output_line(job.id, job.request.custom_id, answer, job.region)
+                        upstream.good += 1
+                        good.append((job, line, answer.usage))
+                        continue
+            except Exception as error:  # noqa: BLE001 - a lane outlives what a line runs into
+                others.append((upstream, job, error, None))
+            else:
+                others.append((upstream, job, outcome, answer))
+        if good:
+            self._on_good(good)
+        for other in others:
+            self._on_other(*other)
+
+    def _on_good(self, results: Sequence[_Result]) -> None:
+        """Act on what nearly all that comes back is."""
         try:
-            if isinstance(outcome, Reply):
-                faultpoint.passed("line.after_answer")
-                self._on_reply(upstream, job, outcome)
+            for upstream in self._upstreams:
+                upstream.note_good()
+            self._record(results)
+        except Exception as error:  # noqa: BLE001 - a lane outlives what a line runs into
+            for job, _, _ in results:
+                self._on_breakage(job, error)
+
+    def _on_other(
+        self, upstream: Upstream, job: Job, outcome: Outcome, answer: Answer | None
+    ) -> None:
+        try:
+            if isinstance(outcome, Reply) and answer is not None:
+                self._on_reply(upstream, job, outcome, answer)
             elif isinstance(outcome, TransportFault):
                 self._on_fault(upstream, job, outcome)
-            else:
+            elif isinstance(outcome, Exception):
                 self._on_breakage(job, outcome)
         except Exception as error:  # noqa: BLE001 - a lane outlives what a line runs into
             self._on_breakage(job, error)
 
-    def _free(self, job: Job) -> Upstream:
-        """Give the line's slot back, which is free at the end of the loop's turn; whose it was."""
-        upstream, job.exchange = job.upstream, None
-        assert upstream is not None  # noqa: S101 - the line was sent
-        if not self._is_pump_due:
-            self._pump_soon()
-        self._left.add(upstream)
-        upstream.leaving += 1
-        return upstream
-
-    def _on_reply(self, upstream: Upstream, job: Job, reply: Reply) -> None:
-        answer = judge(reply.status, reply.body)
-        if answer.fault is None and (answer.status == OK or not is_retried_status(answer.status)):
-            upstream.note_answer()
+    def _on_reply(self, upstream: Upstream, job: Job, reply: Reply, answer: Answer) -> None:
+        """Act on an answer that is no result, or of another status."""
+        if answer.fault is None and not is_retried_status(answer.status):
+            upstream.good += 1
+            upstream.note_good()
             self._settle(job, answer)
             return
         reason = "bad_answer" if answer.fault else str(answer.status)
@@ -315,38 +377,48 @@ class Lane:
     # --- what became of the line ---
 
     def _settle(self, job: Job, answer: Answer) -> None:
+        """The line has failed by this answer."""
         if answer.fault is not None:
             self._settle_unanswered(job, f"The upstream sent {answer.fault}.")
             return
         line = output_line(job.id, job.request.custom_id, answer, job.region)
-        self._record(job, line, answer.usage if answer.is_success else None)
+        self._record([(job, line, None)])
 
     def _settle_unanswered(self, job: Job, message: str) -> None:
         line = error_line(job.id, job.request.custom_id, code=UPSTREAM_CODE, message=message)
-        self._record(job, line, None)
+        self._record([(job, line, None)])
 
-    def _record(self, job: Job, line: bytes, used: Usage | None) -> None:
-        """The line is settled, with what it ``used`` where it succeeded."""
-        ok = used is not None
-        self._completed += ok
-        self._failed += not ok
-        seconds = self._clock.now() - job.sent_at
-        if seconds < 0:  # the clock was set
-            seconds = 0.0
-        self._durations.note(seconds)
-        record = Record(
-            job.number,
-            ok,
-            used or ZERO,
-            line,
-            model=job.model,
-            thinks=used is not None and is_thinking(used, asked=job.request.thinks),
-            millis=int(seconds * 1000),
-            rejections=job.tries.rejections,
-            retries=job.tries.faults + job.tries.rejections,
-            region=job.region,
-        )
-        job.active.settle(job, record)
+    def _record(self, results: Sequence[_Result]) -> None:
+        """The lines are settled."""
+        now, seconds = self._clock.now(), list[float]()
+        by_shard = defaultdict[ActiveShard, tuple[list[Job], list[Record]]](lambda: ([], []))
+        for job, line, used in results:
+            tries = job.tries
+            took = now - job.sent_at
+            if took < 0:  # the clock was set
+                took = 0.0
+            record = Record(
+                job.number,
+                used is not None,
+                used or ZERO,
+                line,
+                job.model,
+                used is not None and is_thinking(used, asked=job.request.thinks),
+                int(took * 1000),
+                tries.rejections,
+                tries.faults + tries.rejections,
+                job.region,
+            )
+            seconds.append(took)
+            jobs, records = by_shard[job.active]
+            jobs.append(job)
+            records.append(record)
+        self._durations.note(*seconds)
+        for active, (jobs, records) in by_shard.items():
+            completed = sum([record.ok for record in records])
+            self._completed += completed
+            self._failed += len(records) - completed
+            active.settle(jobs, records)
 
     def _retry(self, job: Job, again: Again, *, reason: str) -> None:
         """Offer the line once more when its time has come."""
@@ -364,7 +436,7 @@ class Lane:
         await self._clock.sleep(seconds)
         del self._resting[job]
         if job.active.is_stopped:
-            job.active.end(job)
+            job.active.end([job])
         else:
             self.offer(job)
 
@@ -372,6 +444,6 @@ class Lane:
         """The line goes back into the queue, as if it had not been sent."""
         job.active.rest(job)
         if job.active.is_stopped:
-            job.active.end(job)
+            job.active.end([job])
         else:
             queue(job)

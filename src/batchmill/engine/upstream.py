@@ -81,8 +81,9 @@ class Upstream:
         else:
             self.pace = Pace.full(max_in_flight, patience)
         self.in_flight = 0
-        # In this turn of the loop: slots that are free at its end, and lines that were rejected.
-        self.leaving = self._rejected = 0
+        # In this turn of the loop: slots that are free at its end, good answers that were not
+        # noted yet, and lines that were rejected.
+        self.leaving = self.good = self._rejected = 0
         # Copies of what the pace says: they are read for every line.
         self._limit = self.pace.limit
         self._is_settled = True
@@ -106,10 +107,10 @@ class Upstream:
         return (self.in_flight + 1) / self.weight
 
     @property
-    def has_room(self) -> bool:
-        """Whether a line may be sent now."""
+    def room(self) -> int:
+        """How many lines may be sent now; not above 0 where none may."""
         limit = self._limit or self.pace.allowed(self._company.clock.now())
-        return self.in_flight < limit
+        return limit - self.in_flight
 
     def end_turn(self) -> None:
         """Free the slots of all that are ``leaving``; they counted as taken until now."""
@@ -123,13 +124,16 @@ class Upstream:
 
     # --- what its answers say of it: told before ``end_turn`` ---
 
-    def note_answer(self) -> None:
-        """A whole answer came that is worth what any other is."""
-        self._answered += 1
-        is_full = self.in_flight >= self._limit
-        if not is_full:
-            self._hungry += 1
-        if not self._is_settled:
+    def note_good(self) -> None:
+        """Learn from the ``good`` answers that came: whole ones, each worth what any other is."""
+        count, self.good = self.good, 0
+        self._answered += count
+        for left in range(count, 0, -1):
+            is_full = self.in_flight >= self._limit
+            if self._is_settled:
+                self._hungry += 0 if is_full else left
+                return
+            self._hungry += not is_full
             self._repace(on_success(self.pace, self._company.clock.now(), is_full=is_full))
 
     def note_bad_answer(self, status: int, reason: str, retry_after: float | None = None) -> None:

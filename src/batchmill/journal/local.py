@@ -55,18 +55,18 @@ class LocalSegment:
         self._idle.set()
         self.broken: Exception | None = None
 
-    def mark_sent(self, number: int) -> None:
-        """Note that a line is about to be sent; durable with the next group."""
+    def mark_sent(self, *numbers: int) -> None:
+        """Note that lines are about to be sent; durable with the next group."""
         if not self._is_enlisted:
             self._enlist()
-        self._pending.sent.append(number)
+        self._pending.sent += numbers
 
-    def append(self, record: Record) -> None:
-        """Add a record to the next group."""
+    def append(self, *records: Record) -> None:
+        """Add records to the next group."""
         if not self._is_enlisted:
             self._enlist()
-        group, size = self._pending, RECORD_BYTES + len(record.line)
-        group.records.append(record)
+        group, size = self._pending, sum([RECORD_BYTES + len(record.line) for record in records])
+        group.records += records
         group.bytes += size
         self._journal.pending_bytes += size
 

@@ -55,13 +55,15 @@ class ObjectSegment:
         self.watch = SyncWatch()
         self._writer = asyncio.create_task(self._write_forever(), name="journal segment")
 
-    def mark_sent(self, number: int) -> None:
-        """Note that a line is about to be sent; durable with the next group."""
-        self._add(number, MARK_BYTES)
+    def mark_sent(self, *numbers: int) -> None:
+        """Note that lines are about to be sent; durable with the next group."""
+        for number in numbers:
+            self._add(number, MARK_BYTES)
 
-    def append(self, record: Record) -> None:
-        """Add a record to the next group."""
-        self._add(record, RECORD_BYTES + len(record.line))
+    def append(self, *records: Record) -> None:
+        """Add records to the next group."""
+        for record in records:
+            self._add(record, RECORD_BYTES + len(record.line))
 
     async def close(self) -> None:
         """Wait for the last group; raises what broke the segment.

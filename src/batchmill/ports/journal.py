@@ -52,12 +52,12 @@ class Settled:
 class Segment(Protocol):
     """An attempt's open log."""
 
-    def mark_sent(self, number: int) -> None:
-        """Note that a line is about to go to an upstream; best effort, for counting."""
+    def mark_sent(self, *numbers: int) -> None:
+        """Note that lines are about to go to an upstream; best effort, for counting."""
         ...
 
-    def append(self, record: Record) -> None:
-        """Add a record; it is settled once ``on_durable`` has been told of it."""
+    def append(self, *records: Record) -> None:
+        """Add records; each is settled once ``on_durable`` has been told of it."""
         ...
 
     async def close(self) -> None:

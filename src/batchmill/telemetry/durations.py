@@ -24,10 +24,12 @@ class Durations:
         self._counts = [0] * (len(self._bounds) + 1)
         self._seconds = 0.0
 
-    def note(self, seconds: float) -> None:
-        """Count one duration."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._seconds += seconds
+    def note(self, *seconds: float) -> None:
+        """Count durations."""
+        bounds, counts = self._bounds, self._counts
+        for one in seconds:
+            counts[bisect_left(bounds, one)] += 1
+        self._seconds += sum(seconds)
 
     def read(self) -> tuple[list[tuple[str, float]], float]:
         """How many were at most as long as each bound, up to ``+Inf``; and their sum in seconds."""
