@@ -401,7 +401,7 @@ def test_what_came_in_one_turn_is_looked_at_before_more_is_sent() -> None:
         desk.offer(rig.lane, *range(1, 10))
         await asyncio.sleep(0)
         assert len(transport.ends) == 4
-        settled: list[list[int]] = []
+        settled = list[list[int]]()
         transport.on_post = lambda: settled.append(desk.numbers)
         for end in transport.ends[:3]:
             end(GOOD)
@@ -439,8 +439,9 @@ def test_of_one_turn_each_shard_gets_its_own_results_and_what_failed_is_retried(
         first.offer(rig.lane, 1, 2)
         second.offer(rig.lane, 1, 2)
         await asyncio.sleep(0)
-        bad = (TransportFault(FaultKind.RESET), Reply(500, b"{}"))
-        for end, outcome in zip(transport.ends, (GOOD, bad[0], bad[1], GOOD), strict=True):
+        reset, broken = TransportFault(FaultKind.RESET), Reply(500, b"{}")
+        outcomes: list[Outcome] = [GOOD, reset, broken, GOOD]
+        for end, outcome in zip(transport.ends, outcomes, strict=True):
             end(outcome)
         await asyncio.sleep(0)
         assert (first.numbers, second.numbers) == ([1], [2])

@@ -19,7 +19,8 @@ class Budget:
 
     async def take(self, size: int) -> None:
         """Take ``size`` bytes, waiting in line until they fit."""
-        if self.take_at_once(size):
+        if not self._waiting and self._fits(size):
+            self._taken += size
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
@@ -31,8 +32,8 @@ class Budget:
             raise
 
     def take_at_once(self, size: int) -> bool:
-        """Take ``size`` bytes if they fit and nobody is in line for them; whether they did."""
-        if self._waiting or not self._fits(size):
+        """Take ``size`` bytes, of several takers, if nobody is in line; whether they fitted."""
+        if self._waiting or self._taken + size > self._limit:
             return False
         self._taken += size
         return True

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from batchmill import faultpoint
-from batchmill.domain.lines import parse_request
+from batchmill.domain.lines import RawLine, parse_request
 from batchmill.domain.shards import FIRST_ATTEMPT, Shard
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.budget import Budget
@@ -51,6 +51,14 @@ class Feed:
 
     lanes: Sequence[Lane]
     promise: Promise
+
+    def offer(self, jobs: Sequence[Job]) -> None:
+        """Queue each line on its model's lane."""
+        if len(self.lanes) == 1:
+            self.lanes[0].offer(*jobs)
+            return
+        for job in jobs:
+            self.lanes[job.model].offer(job)
 
 
 class LocalWorker:
@@ -160,31 +168,40 @@ class LocalWorker:
             await self._feed(active, feed)
 
     async def _feed(self, active: ActiveShard, feed: Feed) -> None:
-        shard, journal, budget = active.run.shard, self._journal, active.budget
+        shard = active.run.shard
         fed = 0
         blob, longest = active.run.input_blob, self._max_line_bytes
         async for group in read_groups(self._blobs, blob, shard, longest):
-            for raw in group:
+            for start in range(0, len(group), _BREATH):
                 if active.is_stopped:
                     return
-                fed += 1
-                feed.promise.left -= 1
-                if raw.data is not None and raw.number not in active.done_before:
-                    job = active.job(raw.number, parse_request(raw.data))
-                    # Mostly there is room at once.
-                    if not (journal.is_roomy and budget.take_at_once(len(job.request.body))):
-                        await self._make_room(job)
-                    feed.lanes[job.model].offer(job)
-                if fed % _BREATH == 0:
-                    await asyncio.sleep(0)
+                lines = group[start : start + _BREATH]
+                fed += len(lines)
+                feed.promise.left -= len(lines)
+                await self._feed_some(active, feed, lines)
+                await asyncio.sleep(0)
         if fed != shard.lines:
             raise ShardBroken(f"shard {shard.index} holds {fed} lines, not {shard.lines}")
         active.feeding_ended()
 
-    async def _make_room(self, job: Job) -> None:
-        """Take room for the line as soon as there is some."""
-        await self._journal.roomy()
-        await job.active.budget.take(len(job.request.body))
+    async def _feed_some(self, active: ActiveShard, feed: Feed, lines: Sequence[RawLine]) -> None:
+        """Offer the lines that are not settled yet as soon as there is room for them."""
+        requests = [
+            (raw.number, parse_request(raw.data))
+            for raw in lines
+            if raw.data is not None and raw.number not in active.done_before
+        ]
+        size = sum([len(request.body) for _, request in requests])
+        # Mostly there is room for all of them at once.
+        if self._journal.is_roomy and active.budget.take_at_once(size):
+            feed.offer([active.job(number, request) for number, request in requests])
+            return
+        for number, request in requests:
+            if active.is_stopped:
+                return
+            await self._journal.roomy()
+            await active.budget.take(len(request.body))
+            feed.offer([active.job(number, request)])
 
     # --- progress and stopping ---
 
