@@ -127,23 +127,25 @@ def _parse_rare(body: bytes) -> _Body | _LooseBody:
 def _sum_usage(usage: _Usage | None) -> Usage:
     if usage is None:
         return ZERO
-    used_in = _first(usage.prompt_tokens, usage.input_tokens)
-    used_out = _first(usage.completion_tokens, usage.output_tokens)
+    used_in = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
+    used_out = usage.completion_tokens
+    used_out = used_out if used_out is not None else usage.output_tokens
+    if not (used_in and used_out and 0 < used_in <= _MOST_TOKENS and 0 < used_out <= _MOST_TOKENS):
+        used_in, used_out = _sound(used_in), _sound(used_out)
     if not used_in and not used_out:
-        used_in = _first(usage.total_tokens, None)
+        used_in = _sound(usage.total_tokens)
     cached = usage.prompt_tokens_details or usage.input_tokens_details
     reasoning = usage.completion_tokens_details or usage.output_tokens_details
     return Usage(
         used_in,
         used_out,
-        min(used_in, _first(cached.cached_tokens, None)) if cached else 0,
-        min(used_out, _first(reasoning.reasoning_tokens, None)) if reasoning else 0,
+        min(used_in, _sound(cached.cached_tokens)) if cached else 0,
+        min(used_out, _sound(reasoning.reasoning_tokens)) if reasoning else 0,
     )
 
 
-def _first(one: int | None, other: int | None) -> int:
-    value = one if one is not None else other
-    return value if value is not None and 0 < value <= _MOST_TOKENS else 0
+def _sound(count: int | None) -> int:
+    return count if count is not None and 0 < count <= _MOST_TOKENS else 0
 
 
 def _one_line(body: bytes) -> bytes:

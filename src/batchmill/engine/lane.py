@@ -24,7 +24,7 @@ from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.lease import Lease
 from batchmill.engine.upstream import Company, Upstream
-from batchmill.ports import Clock, Exchange, FaultKind, Outcome, Record, Reply, TransportFault
+from batchmill.ports import Clock, FaultKind, Outcome, Record, Reply, TransportFault
 from batchmill.telemetry import EngineMetrics, Fact, get_logger
 
 log = get_logger()
@@ -232,23 +232,20 @@ class Lane:
         upstream.in_flight += len(jobs)
         if resent := active.begin(jobs):
             self._metrics.resent.inc(resent)
+        post, patience = upstream.transport.post, left + _DEADLINE_SLACK
         for job in jobs:
             job.upstream, job.region, job.sent_at = upstream, upstream.region, now
             try:
                 faultpoint.passed("line.before_sent")
-                job.exchange = self._post(upstream, job, left + _DEADLINE_SLACK)
+                request = job.request
+                is_as_it_is = request.is_plain and upstream.is_passing_plain
+                body = request.body if is_as_it_is else _rewritten(request.body, upstream)
+                on_end = partial(self._on_end, upstream, job)
+                job.exchange = post(active.path, body, job.id, patience, on_end)
             except Exception as error:  # noqa: BLE001 - a lane outlives what a line runs into
                 # Later, as every end is told.
                 loop = asyncio.get_running_loop()
                 job.exchange = loop.call_soon(self._on_end, upstream, job, error)
-
-    def _post(self, upstream: Upstream, job: Job, patience: float) -> Exchange:
-        request = job.request
-        body = request.body
-        if not (request.is_plain and upstream.is_passing_plain):
-            body = rewrite_body(body, drop=upstream.drop, model=upstream.model)
-        on_end = partial(self._on_end, upstream, job)
-        return upstream.transport.post(job.active.path, body, job.id, patience, on_end)
 
     def _on_end(self, upstream: Upstream, job: Job, outcome: Outcome) -> None:
         """Keep what came back of a line until the end of the turn. Never raises."""
@@ -447,3 +444,8 @@ class Lane:
             job.active.end([job])
         else:
             queue(job)
+
+
+def _rewritten(body: bytes, upstream: Upstream) -> bytes:
+    """What of a request's body this upstream is sent."""
+    return rewrite_body(body, drop=upstream.drop, model=upstream.model)
