@@ -5,15 +5,16 @@
 Numbers are little-endian. A group is the numbers of the lines that are about to be sent, and the
 records of settled ones. Only whole frames with a right checksum are read, and nothing after the
 first bad one: what a crash tore is as if it had never been written. None of it was told of as
-durable, for a group is told of as a whole.
+durable, for a group is told of as a whole. The sums are those of the standard library's crc32,
+which takes ten times as long as that of zlib-ng.
 """
 
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import BinaryIO, Final
-from zlib import crc32
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from batchmill.journal.record_frames import KINDS, decode_frames
 from batchmill.ports import Record
