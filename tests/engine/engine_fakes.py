@@ -217,7 +217,8 @@ class Desk:
     def job(self, number: int, body: bytes = b'{"model":"m"}') -> Job:
         """A fed line; its share of the budget must be free."""
         self.budget._taken += len(body)
-        return self.active.job(number, Request(b'"c%d"' % number, body, "m", is_plain=False))
+        request = Request(b'"c%d"' % number, body, "m", is_plain=False)
+        return self.active.jobs([(number, request)])[0]
 
     def offer(self, lane: Lane, *numbers: int) -> None:
         for number in numbers:

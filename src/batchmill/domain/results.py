@@ -70,7 +70,7 @@ class Answer(
 ):  # a Struct: made once a line, at a fifth of the cost
     """A judged answer: acceptable with its usage, or at fault with the reason.
 
-    ``body`` is a JSON object on one line; for an answer at fault it is None
+    ``body`` is a JSON object on one line, ``_unbroken``; for an answer at fault it is None
     where the bytes were not one.
     """
 
@@ -89,8 +89,10 @@ def judge(status: int, body: bytes) -> Answer:
     """Judge an upstream's whole answer; ``fault`` says what is wrong with a bad 200."""
     if status != OK:
         return Answer(status, _one_line_object(body))
-    if not (body.isascii() or is_utf8(body)):
-        return Answer(OK, None, fault="an answer that is not UTF-8")
+    if not body.isascii():
+        if not is_utf8(body):
+            return Answer(OK, None, fault="an answer that is not UTF-8")
+        body = _unbroken(body)
     try:
         parsed: _Body | _LooseBody = _STRICT.decode(body)
     except UNREADABLE:
@@ -166,7 +168,7 @@ def _one_line_object(body: bytes) -> bytes | None:
         read_fields(body)
     except UNREADABLE:
         return None
-    return _one_line(body)
+    return _unbroken(_one_line(body))
 
 
 def output_line(line: str, custom_id: bytes, answer: Answer, region: str = "") -> bytes:
@@ -184,11 +186,11 @@ def output_line(line: str, custom_id: bytes, answer: Answer, region: str = "") -
             b'","custom_id":',
             custom_id if custom_id.isascii() else _unbroken(custom_id),
             b',"response":{"status_code":',
-            b"%d" % answer.status,
+            b"200" if answer.status == OK else b"%d" % answer.status,
             b',"request_id":"',
             name,
             b'","region":"%b","body":' % region.encode() if region else b'","body":',
-            body if body.isascii() else _unbroken(body),
+            body,
             b'},"error":null}',
         )
     )

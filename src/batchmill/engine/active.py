@@ -119,12 +119,16 @@ class ActiveShard:
         """Show what became durable since the last time."""
         self._odometer.tell(self._meters, metrics)
 
-    def job(self, number: int, request: Request) -> Job:
-        """A line that will be sent, and what it needs on its way."""
-        self._pending += 1
-        models = self.run.shard.models
-        place = 0 if len(models) == 1 else models.index(request.model)
-        return Job(self, number, request, self._line_id(number), place)
+    def jobs(self, requests: Sequence[tuple[int, Request]]) -> list[Job]:
+        """Lines that will be sent, by their numbers, and what they need on their way."""
+        self._pending += len(requests)
+        models, name = self.run.shard.models, self._line_id
+        if len(models) == 1:
+            return [Job(self, number, request, name(number)) for number, request in requests]
+        return [
+            Job(self, number, request, name(number), models.index(request.model))
+            for number, request in requests
+        ]
 
     @property
     def is_broke(self) -> bool:

@@ -194,14 +194,14 @@ class LocalWorker:
         size = sum([len(request.body) for _, request in requests])
         # Mostly there is room for all of them at once.
         if self._journal.is_roomy and active.budget.take_at_once(size):
-            feed.offer([active.job(number, request) for number, request in requests])
+            feed.offer(active.jobs(requests))
             return
         for number, request in requests:
             if active.is_stopped:
                 return
             await self._journal.roomy()
             await active.budget.take(len(request.body))
-            feed.offer([active.job(number, request)])
+            feed.offer(active.jobs([(number, request)]))
 
     # --- progress and stopping ---
 

@@ -21,6 +21,8 @@ _LENGTH = b"content-length"
 _PACKING = b"content-encoding"
 _CODING = b"transfer-encoding"
 _KEPT = frozenset({_LENGTH, _PACKING, _CODING, b"retry-after", b"retry-after-ms"})
+# Most other fields are told by this alone: a server sends several with each answer.
+_KEPT_LENGTHS = frozenset(map(len, _KEPT))
 
 
 class AnswerReader:
@@ -111,8 +113,10 @@ class AnswerReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the few fields that matter; those behind the body mean nothing for it."""
+        if len(name) not in _KEPT_LENGTHS or self._has_head:
+            return
         name = name.lower()
-        if name in _KEPT and not self._has_head:
+        if name in _KEPT:
             fields = self._fields
             fields[name] = b"%b, %b" % (fields[name], value) if name in fields else value
 
