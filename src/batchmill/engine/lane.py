@@ -8,23 +8,22 @@ follows an answer is decided by the rules in ``domain``; this module carries it 
 """
 
 import asyncio
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
 from batchmill import faultpoint
-from batchmill.domain.ledger import is_thinking
 from batchmill.domain.lines import rewrite_body
-from batchmill.domain.results import OK, UPSTREAM_CODE, Answer, error_line, judge, output_line
+from batchmill.domain.results import OK, Answer, judge, output_line
 from batchmill.domain.retry import Again, RetryPolicy, after_fault, is_retried_status
 from batchmill.domain.sharing import Outlet, outlets
-from batchmill.domain.usage import ZERO, Usage
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.lease import Lease
+from batchmill.engine.settling import Result, Settler
 from batchmill.engine.upstream import Company, Upstream
-from batchmill.ports import Clock, FaultKind, Outcome, Record, Reply, TransportFault
+from batchmill.ports import Clock, FaultKind, Outcome, Reply, TransportFault
 from batchmill.telemetry import EngineMetrics, Fact, get_logger
 
 log = get_logger()
@@ -33,10 +32,8 @@ _LOOKAHEAD = 2
 
 _SHARD = attrgetter("active")
 
-# What came back of a line, and from where; what a line has become, with the tokens that it used
-# where it succeeded.
+# From where what came back, and of which line.
 _Ended = tuple[Upstream, Job, Outcome]
-_Result = tuple[Job, bytes, Usage | None]
 
 # The stop of the batch aborts what is in flight at the deadline; the request's
 # own timeout is only there should that stop be late.
@@ -79,12 +76,10 @@ class Lane:
         self._clock = clock
         self._jitter = jitter
         self._metrics = metrics.lanes
-        self._durations = metrics.lanes.answer_seconds.of(model)
+        self._settler = Settler(model, clock, metrics.lanes)
         company = Company(model, clock, jitter, metrics.lanes, self._hand_out)
         for one in self._upstreams:
             one.join(company)
-        self._completed = 0
-        self._failed = 0
         self._ready: deque[Job] = deque()
         self._resting: dict[Job, asyncio.Task[None]] = {}
         self._is_closing = False
@@ -152,11 +147,9 @@ class Lane:
         active.end(mine)
 
     def observe(self) -> None:
-        """Bring the metrics up to date: to count a line there costs more than to queue it."""
+        """Bring the metrics up to date."""
         metrics, model = self._metrics, self.model
-        metrics.settled.labels(model=model, outcome="completed").inc(self._completed)
-        metrics.settled.labels(model=model, outcome="failed").inc(self._failed)
-        self._completed = self._failed = 0
+        self._settler.observe()
         metrics.queued.labels(model=model).set(len(self._ready))
         metrics.resting.labels(model=model).set(len(self._resting))
         for one in self._upstreams:
@@ -275,7 +268,7 @@ class Lane:
 
     def _take_back(self, ended: Iterable[_Ended]) -> None:
         """Act on what came back: the good answers together, then all else one by one."""
-        good: list[_Result] = []
+        good: list[Result] = []
         others: list[tuple[Upstream, Job, Outcome, Answer | None]] = []
         for upstream, job, outcome in ended:
             upstream.leaving += 1
@@ -298,12 +291,12 @@ class Lane:
         for other in others:
             self._on_other(*other)
 
-    def _on_good(self, results: Sequence[_Result]) -> None:
+    def _on_good(self, results: Sequence[Result]) -> None:
         """Act on what nearly all that comes back is."""
         try:
             for upstream in self._upstreams:
                 upstream.note_good()
-            self._record(results)
+            self._settler.settle(results)
         except Exception as error:  # noqa: BLE001 - a lane outlives what a line runs into
             for job, _, _ in results:
                 self._on_breakage(job, error)
@@ -326,7 +319,7 @@ class Lane:
         if answer.fault is None and not is_retried_status(answer.status):
             upstream.good += 1
             upstream.note_good()
-            self._settle(job, answer)
+            self._settler.fail(job, answer)
             return
         reason = "bad_answer" if answer.fault else str(answer.status)
         upstream.note_bad_answer(answer.status, reason, reply.retry_after)
@@ -336,14 +329,14 @@ class Lane:
         elif (again := self._again(job, answer.status, reply.retry_after)) is not None:
             self._retry(job, again, reason=str(answer.status))
         else:
-            self._settle(job, answer)
+            self._settler.fail(job, answer)
 
     def _on_fault(self, upstream: Upstream, job: Job, fault: TransportFault) -> None:
         upstream.note_fault(fault.kind)
         if fault.kind is FaultKind.UNREACHABLE:
             self._wait_for_upstream(job, self._ready.appendleft)
         elif fault.kind is FaultKind.TOO_LARGE:
-            self._settle_unanswered(job, _FAULT_TEXT[fault.kind])
+            self._settler.give_up(job, _FAULT_TEXT[fault.kind])
         else:
             self._retry_unanswered(job, fault.kind, _FAULT_TEXT[fault.kind])
 
@@ -358,7 +351,7 @@ class Lane:
         if again is not None:
             self._retry(job, again, reason=reason)
         else:
-            self._settle_unanswered(job, message)
+            self._settler.give_up(job, message)
 
     def _again(self, job: Job, status: int | None, retry_after: float | None) -> Again | None:
         return after_fault(
@@ -370,52 +363,6 @@ class Lane:
             deadline=job.active.deadline,
             jitter=self._jitter(),
         )
-
-    # --- what became of the line ---
-
-    def _settle(self, job: Job, answer: Answer) -> None:
-        """The line has failed by this answer."""
-        if answer.fault is not None:
-            self._settle_unanswered(job, f"The upstream sent {answer.fault}.")
-            return
-        line = output_line(job.id, job.request.custom_id, answer, job.region)
-        self._record([(job, line, None)])
-
-    def _settle_unanswered(self, job: Job, message: str) -> None:
-        line = error_line(job.id, job.request.custom_id, code=UPSTREAM_CODE, message=message)
-        self._record([(job, line, None)])
-
-    def _record(self, results: Sequence[_Result]) -> None:
-        """The lines are settled."""
-        now, seconds = self._clock.now(), list[float]()
-        by_shard = defaultdict[ActiveShard, tuple[list[Job], list[Record]]](lambda: ([], []))
-        for job, line, used in results:
-            tries = job.tries
-            took = now - job.sent_at
-            if took < 0:  # the clock was set
-                took = 0.0
-            record = Record(
-                job.number,
-                used is not None,
-                used or ZERO,
-                line,
-                job.model,
-                used is not None and is_thinking(used, asked=job.request.thinks),
-                int(took * 1000),
-                tries.rejections,
-                tries.faults + tries.rejections,
-                job.region,
-            )
-            seconds.append(took)
-            jobs, records = by_shard[job.active]
-            jobs.append(job)
-            records.append(record)
-        self._durations.note(*seconds)
-        for active, (jobs, records) in by_shard.items():
-            completed = sum([record.ok for record in records])
-            self._completed += completed
-            self._failed += len(records) - completed
-            active.settle(jobs, records)
 
     def _retry(self, job: Job, again: Again, *, reason: str) -> None:
         """Offer the line once more when its time has come."""
