@@ -15,7 +15,7 @@ from api_keys import WHO, admin_of, bearer, new_account, new_key, new_workspace,
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from batchmill.api.app import BASES
+from batchmill.api.routes import BASES
 from batchmill.domain.account import KEY_ENTROPY, OPERATOR, Role, make_secret
 from batchmill.domain.rates import RateRule
 from batchmill.domain.webhook import (

@@ -32,9 +32,9 @@ class AdminRoutes:
         self._admin = admin
         self._patience = patience
 
-    def router(self) -> APIRouter:
-        """The routes, below the base path."""
-        router = APIRouter(tags=["Administration"])
+    def router(self, base: str) -> APIRouter:
+        """The routes below ``base``."""
+        router = APIRouter(prefix=base, tags=["Administration"])
         accounts, workspaces, keys = "/admin/accounts", "/admin/workspaces", "/admin/keys"
         one = f"{keys}/{{key_id}}"
         router.add_api_route(accounts, self.create_account, methods=["POST"], **_CREATE_ACCOUNT)

@@ -35,9 +35,9 @@ class BatchRoutes:
         self._zone = zone
         self._patience = patience
 
-    def router(self) -> APIRouter:
-        """The routes, below the base path."""
-        router = APIRouter(tags=["Batches"])
+    def router(self, base: str) -> APIRouter:
+        """The routes below ``base``."""
+        router = APIRouter(prefix=base, tags=["Batches"])
         one = "/batches/{batch_id}"
         router.add_api_route("/batches", self.create, methods=["POST"], **_CREATE)
         add_get(router, "/batches", self.list, **_LIST)

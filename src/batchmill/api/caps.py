@@ -29,9 +29,9 @@ class CapRoutes:
         self._caps = caps
         self._patience = patience
 
-    def router(self) -> APIRouter:
-        """The routes, below the base path."""
-        router = APIRouter(tags=["Administration"])
+    def router(self, base: str) -> APIRouter:
+        """The routes below ``base``."""
+        router = APIRouter(prefix=base, tags=["Administration"])
         one = "/admin/caps/{scope}/{scope_id}/{currency}"
         add_get(router, "/admin/caps", self.list, **_LIST)
         router.add_api_route("/admin/caps", self.put, methods=["POST"], **_SET)

@@ -23,9 +23,9 @@ class EstimateRoutes:
         self._estimates = estimates
         self._patience = patience
 
-    def router(self) -> APIRouter:
-        """The route, below the base path."""
-        router = APIRouter(tags=["Batches"])
+    def router(self, base: str) -> APIRouter:
+        """The route below ``base``."""
+        router = APIRouter(prefix=base, tags=["Batches"])
         router.add_api_route("/batches/estimate", self.estimate, methods=["POST"], **_ESTIMATE)
         return router
 

@@ -46,9 +46,9 @@ class FileRoutes:
             check=_check_field,
         )
 
-    def router(self) -> APIRouter:
-        """The routes, below the base path."""
-        router = APIRouter(tags=["Files"])
+    def router(self, base: str) -> APIRouter:
+        """The routes below ``base``."""
+        router = APIRouter(prefix=base, tags=["Files"])
         one, content = "/files/{file_id}", "/files/{file_id}/content"
         router.add_api_route("/files", self.create, methods=["POST"], **_CREATE)
         add_get(router, "/files", self.list, **_LIST)

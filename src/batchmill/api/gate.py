@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batchmill.api.errors import ForeignPage, Misdirected, from_domain, surprise
 from batchmill.api.hosts import HostRule
+from batchmill.api.routes import below_base
 from batchmill.api.throttle import rate_headers, refusing_rule
 from batchmill.domain.rates import RateRule
 from batchmill.telemetry import Fact, bound, get_logger
@@ -105,7 +106,9 @@ class _Exchange:
     def route(self) -> str:
         """The template of the path, never the path: ids and names stay out of metrics."""
         path = getattr(self.scope.get("route"), "path", None)
-        return _UNKNOWN_ROUTE if path is None else f"{self.scope.get('root_path', '')}{path}"
+        if path is None:
+            return _UNKNOWN_ROUTE
+        return f"{self.scope.get('root_path', '')}{below_base(path)}"
 
     def summary(self, seconds: float) -> Served:
         """What is told of the request when it has been served."""

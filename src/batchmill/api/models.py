@@ -20,9 +20,9 @@ class ModelRoutes:
     def __init__(self, models: Models) -> None:
         self._models = models
 
-    def router(self) -> APIRouter:
-        """The routes, below the base path; the names of models may hold slashes."""
-        router = APIRouter(tags=["Models"])
+    def router(self, base: str) -> APIRouter:
+        """The routes below ``base``; the names of models may hold slashes."""
+        router = APIRouter(prefix=base, tags=["Models"])
         add_get(router, "/models", self.list, **_LIST)
         add_get(router, "/models/{model_id:path}", self.retrieve, **_RETRIEVE)
         return router

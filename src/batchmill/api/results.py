@@ -25,9 +25,9 @@ class ResultRoutes:
     def __init__(self, results: Results) -> None:
         self._results = results
 
-    def router(self) -> APIRouter:
-        """The route, below the base path."""
-        router = APIRouter(tags=["Batches"])
+    def router(self, base: str) -> APIRouter:
+        """The route below ``base``."""
+        router = APIRouter(prefix=base, tags=["Batches"])
         add_get(router, "/batches/{batch_id}/results", self.read, **_READ)
         return router
 

@@ -1,7 +1,7 @@
-"""What the routers share: adding a GET with its HEAD, reading texts."""
+"""What the routers share: their base paths, adding a GET with its HEAD, reading texts."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -9,6 +9,14 @@ from starlette.responses import Response
 from batchmill.domain.errors import InvalidRequest
 
 Endpoint = Callable[..., Awaitable[Response]]
+
+BASES: Final = ("/v1", "/compatible-mode/v1")
+
+
+def below_base(path: str) -> str:
+    """The path of a route without its base path: what is below one is below the other."""
+    base = next((one for one in BASES if path.startswith(f"{one}/")), "")
+    return path.removeprefix(base)
 
 
 def add_get(router: APIRouter, path: str, endpoint: Endpoint, **described: Any) -> None:

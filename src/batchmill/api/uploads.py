@@ -33,9 +33,9 @@ class UploadRoutes:
             too_large=lambda: too_large(limits.max_part_bytes, param="data"),
         )
 
-    def router(self) -> APIRouter:
-        """The routes, below the base path."""
-        router = APIRouter(tags=["Uploads"])
+    def router(self, base: str) -> APIRouter:
+        """The routes below ``base``."""
+        router = APIRouter(prefix=base, tags=["Uploads"])
         one = "/uploads/{upload_id}"
         router.add_api_route("/uploads", self.create, methods=["POST"], **_CREATE)
         router.add_api_route(f"{one}/parts", self.add_part, methods=["POST"], **_PART)

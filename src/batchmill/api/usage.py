@@ -35,9 +35,9 @@ class UsageRoutes:
         self._monitoring = accounting.monitoring
         self._caps = accounting.caps
 
-    def router(self) -> APIRouter:
-        """The routes, below the base path."""
-        router = APIRouter(tags=["Usage"])
+    def router(self, base: str) -> APIRouter:
+        """The routes below ``base``."""
+        router = APIRouter(prefix=base, tags=["Usage"])
         add_get(router, "/usage", self.usage, **_USAGE)
         add_get(router, "/spending", self.spending, **_SPENDING)
         add_get(router, "/monitoring", self.monitoring, **_MONITORING)

@@ -29,9 +29,9 @@ class WebhookRoutes:
         self._webhooks = webhooks
         self._patience = patience
 
-    def router(self) -> APIRouter:
-        """The routes, below the base path."""
-        router = APIRouter(tags=["Webhooks"])
+    def router(self, base: str) -> APIRouter:
+        """The routes below ``base``."""
+        router = APIRouter(prefix=base, tags=["Webhooks"])
         every, one = "/webhook_endpoints", "/webhook_endpoints/{webhook_endpoint_id}"
         add = router.add_api_route
         add(every, self.create, methods=["POST"], **_CREATE)
