@@ -182,6 +182,21 @@ def test_a_shards_lines_are_promised_before_they_are_read(tmp_path: Path) -> Non
     asyncio.run(main())
 
 
+def test_lines_that_wait_for_room_are_promised_until_they_have_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_shop(tmp_path, ScriptedTransport()) as shop:
+            assert shop.budget.take_at_once((1 << 20) - 1)
+            running = shop.run()
+            while not shop.budget._waiting:
+                await asyncio.sleep(0)
+            assert (shop.worker.wanted("m"), shop.transport.sent) == (8 - LINES, [])
+            shop.budget.release((1 << 20) - 1)
+            assert await running is ShardEnd.FINISHED
+            assert (shop.worker.wanted("m"), shop.budget.taken) == (8, 0)
+
+    asyncio.run(main())
+
+
 def test_a_broken_run_takes_its_promise_back(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_shop(tmp_path, ScriptedTransport()) as shop:

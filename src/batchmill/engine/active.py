@@ -145,6 +145,8 @@ class ActiveShard:
         numbers = [job.number for job in jobs]
         self.in_flight.update(jobs)
         self.segment.mark_sent(*numbers)
+        if not self._doubtful:
+            return 0
         again = self._doubtful.intersection(numbers)
         self._doubtful -= again
         self._resent += len(again)

@@ -32,7 +32,7 @@ class Budget:
             raise
 
     def take_at_once(self, size: int) -> bool:
-        """Take ``size`` bytes, of several takers, if nobody is in line; whether they fitted."""
+        """Take ``size`` bytes for several takers if nobody is in line; whether they fitted."""
         if self._waiting or self._taken + size > self._limit:
             return False
         self._taken += size

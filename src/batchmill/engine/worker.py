@@ -53,7 +53,8 @@ class Feed:
     promise: Promise
 
     def offer(self, jobs: Sequence[Job]) -> None:
-        """Queue each line on its model's lane."""
+        """Queue each line on its model's lane, as was promised."""
+        self.promise.left -= len(jobs)
         if len(self.lanes) == 1:
             self.lanes[0].offer(*jobs)
             return
@@ -177,7 +178,6 @@ class LocalWorker:
                     return
                 lines = group[start : start + _BREATH]
                 fed += len(lines)
-                feed.promise.left -= len(lines)
                 await self._feed_some(active, feed, lines)
                 await asyncio.sleep(0)
         if fed != shard.lines:
@@ -191,6 +191,7 @@ class LocalWorker:
             for raw in lines
             if raw.data is not None and raw.number not in active.done_before
         ]
+        feed.promise.left -= len(lines) - len(requests)
         size = sum([len(request.body) for _, request in requests])
         # Mostly there is room for all of them at once.
         if self._journal.is_roomy and active.budget.take_at_once(size):
