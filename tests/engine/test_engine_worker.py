@@ -187,7 +187,7 @@ def test_lines_that_wait_for_room_are_promised_until_they_have_it(tmp_path: Path
         async with open_shop(tmp_path, ScriptedTransport()) as shop:
             assert shop.budget.take_at_once((1 << 20) - 1)
             running = shop.run()
-            while not shop.budget._waiting:
+            while not shop.budget._waiting:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0)
             assert (shop.worker.wanted("m"), shop.transport.sent) == (8 - LINES, [])
             shop.budget.release((1 << 20) - 1)
