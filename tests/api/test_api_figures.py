@@ -61,3 +61,20 @@ def test_a_refusal_for_a_rate_names_it_and_other_answers_name_none(tmp_path: Pat
             ]
 
     run(main())
+
+
+def test_a_route_is_told_by_its_template_and_without_its_base(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with watched(tmp_path) as (house, served):
+            paths = ("/v1/files/f", "/compatible-mode/v1/files/f", "/healthz", "/v1", "/v1x/files")
+            for path in paths:
+                await house.client.get(path)
+            assert [one.route for one in served] == [
+                "/files/{file_id}",
+                "/files/{file_id}",
+                "/healthz",
+                "unknown",
+                "unknown",
+            ]
+
+    run(main())
