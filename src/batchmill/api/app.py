@@ -7,8 +7,10 @@ Nothing of the framework's own answers is left: its pages are off, its
 redirects are off, its refusals are translated in ``errors``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from typing import Protocol
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -57,8 +59,9 @@ def create_app(services: Services, probes: Probes, door: Door) -> FastAPI:
     """The application, ready to be served."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.admit = door.admit
-    app.router.routes += _routes(services, door, BASES[0], is_described=True)
-    app.router.routes += _routes(services, door, BASES[1], is_described=False)
+    parts = _parts(services, door)
+    app.router.routes += _routes(parts, BASES[0], is_described=True)
+    app.router.routes += _routes(parts, BASES[1], is_described=False)
     app.router.routes += HealthRoutes(probes).router().routes
     app.router.routes += DescriptionRoutes(lambda: describe(app)).router().routes
     app.add_exception_handler(BatchmillError, on_domain_error)
@@ -68,25 +71,29 @@ def create_app(services: Services, probes: Probes, door: Door) -> FastAPI:
     return app
 
 
-def _routes(services: Services, door: Door, base: str, *, is_described: bool) -> list[BaseRoute]:
-    routes = [route for router in _routers(services, door, base) for route in router.routes]
+class _Part(Protocol):
+    def router(self, base: str) -> APIRouter: ...
+
+
+def _routes(parts: Sequence[_Part], base: str, *, is_described: bool) -> list[BaseRoute]:
+    routes = [route for part in parts for route in part.router(base).routes]
     for route in routes:
         if isinstance(route, APIRoute) and not is_described:
             route.include_in_schema = False
     return routes
 
 
-def _routers(services: Services, door: Door, base: str) -> list[APIRouter]:
+def _parts(services: Services, door: Door) -> list[_Part]:
     limits, zone, patience = door.limits, door.zone, door.patience
     return [
-        FileRoutes(services.files, limits=limits, zone=zone, patience=patience).router(base),
-        UploadRoutes(services.uploads, limits=limits, patience=patience).router(base),
-        ResultRoutes(services.results).router(base),
-        BatchRoutes(services.batches, zone=zone, patience=patience).router(base),
-        EstimateRoutes(services.estimates, patience=patience).router(base),
-        ModelRoutes(services.models).router(base),
-        AdminRoutes(services.admin, patience=patience).router(base),
-        UsageRoutes(services.accounting).router(base),
-        CapRoutes(services.accounting.caps, patience=patience).router(base),
-        WebhookRoutes(services.webhooks, patience=patience).router(base),
+        FileRoutes(services.files, limits=limits, zone=zone, patience=patience),
+        UploadRoutes(services.uploads, limits=limits, patience=patience),
+        ResultRoutes(services.results),
+        BatchRoutes(services.batches, zone=zone, patience=patience),
+        EstimateRoutes(services.estimates, patience=patience),
+        ModelRoutes(services.models),
+        AdminRoutes(services.admin, patience=patience),
+        UsageRoutes(services.accounting),
+        CapRoutes(services.accounting.caps, patience=patience),
+        WebhookRoutes(services.webhooks, patience=patience),
     ]

@@ -94,28 +94,21 @@ def judge(status: int, body: bytes) -> Answer:
             return Answer(OK, None, fault="an answer that is not UTF-8")
         body = _unbroken(body)
     try:
-        parsed: _Body | _LooseBody = _STRICT.decode(body)
-    except UNREADABLE:
-        return _judge_rare(body)
-    return _judge_parsed(body, parsed)
-
-
-def _judge_rare(body: bytes) -> Answer:
-    try:
-        parsed = _parse_rare(body)
+        parsed = _parse(body)
     except msgspec.ValidationError:
         return Answer(OK, None, fault="an answer that is not a JSON object")
     except UNREADABLE:
         return Answer(OK, None, fault="an answer that is not whole JSON")
-    return _judge_parsed(body, parsed)
-
-
-def _judge_parsed(body: bytes, parsed: _Body | _LooseBody) -> Answer:
     if parsed.error != _NULL or parsed.object == _ERROR:
         return Answer(OK, None, fault="status 200 with an error object")
-    if _NEWLINE in body or _RETURN in body:
-        body = _one_line(body)
-    return Answer(OK, body.strip(), _sum_usage(parsed.usage))
+    return Answer(OK, _one_line(body), _sum_usage(parsed.usage))
+
+
+def _parse(body: bytes) -> _Body | _LooseBody:
+    try:
+        return _STRICT.decode(body)
+    except UNREADABLE:
+        return _parse_rare(body)
 
 
 def _parse_rare(body: bytes) -> _Body | _LooseBody:
@@ -132,6 +125,7 @@ def _sum_usage(usage: _Usage | None) -> Usage:
     used_in = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
     used_out = usage.completion_tokens
     used_out = used_out if used_out is not None else usage.output_tokens
+    # Mostly both are sound, which is seen without a call.
     if not (used_in and used_out and 0 < used_in <= _MOST_TOKENS and 0 < used_out <= _MOST_TOKENS):
         used_in, used_out = _sound(used_in), _sound(used_out)
     if not used_in and not used_out:

@@ -16,7 +16,7 @@ from operator import attrgetter
 
 from batchmill import faultpoint
 from batchmill.domain.lines import rewrite_body
-from batchmill.domain.results import OK, Answer, judge, output_line
+from batchmill.domain.results import Answer, judge, output_line
 from batchmill.domain.retry import Again, RetryPolicy, after_fault, is_retried_status
 from batchmill.domain.sharing import Outlet, outlets
 from batchmill.engine.active import ActiveShard, Job
@@ -236,9 +236,7 @@ class Lane:
                 on_end = partial(self._on_end, upstream, job)
                 job.exchange = post(active.path, body, job.id, patience, on_end)
             except Exception as error:  # noqa: BLE001 - a lane outlives what a line runs into
-                # Later, as every end is told.
-                loop = asyncio.get_running_loop()
-                job.exchange = loop.call_soon(self._on_end, upstream, job, error)
+                self._on_end(upstream, job, error)
 
     def _on_end(self, upstream: Upstream, job: Job, outcome: Outcome) -> None:
         """Keep what came back of a line until the end of the turn. Never raises."""
@@ -277,7 +275,7 @@ class Lane:
                 if isinstance(outcome, Reply):
                     faultpoint.passed("line.after_answer")
                     answer = judge(outcome.status, outcome.body)
-                    if answer.fault is None and answer.status == OK:
+                    if answer.is_success:
                         line = output_line(job.id, job.request.custom_id, answer, job.region)
                         upstream.good += 1
                         good.append((job, line, answer.usage))
