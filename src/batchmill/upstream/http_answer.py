@@ -7,11 +7,13 @@ on it. An ``AnswerReader`` serves one connection, answer after answer; call
 
 import time
 from collections.abc import Callable
+from typing import TypeGuard
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from batchmill.ports import FaultKind, Reply, TransportFault
 from batchmill.upstream.http_fields import Oversized, Unreadable, read_retry_after, unpack
+from batchmill.upstream.http_head import UsualHead
 
 FRAMING_ALLOWANCE = 64 * 1024
 # A chunk of one byte costs five more; servers that pad beyond this are not answering.
@@ -23,10 +25,14 @@ _CODING = b"transfer-encoding"
 _KEPT = frozenset({_LENGTH, _PACKING, _CODING, b"retry-after", b"retry-after-ms"})
 # Most other fields are told by this alone: a server sends several with each answer.
 _KEPT_LENGTHS = frozenset(map(len, _KEPT))
+_OK = 200
 
 
 class AnswerReader:
-    """Turns received bytes into a Reply, or into the reason why there is none."""
+    """Turns received bytes into a Reply, or into the reason why there is none.
+
+    ``usual`` is shared by the readers of one upstream.
+    """
 
     __slots__ = (
         "_cap",
@@ -37,18 +43,27 @@ class AnswerReader:
         "_parts",
         "_received",
         "_size",
+        "_usual",
         "_wall_clock",
         "fault",
         "is_reusable",
         "reply",
     )
 
-    def __init__(self, cap: int, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        cap: int,
+        wall_clock: Callable[[], float] = time.time,
+        usual: UsualHead | None = None,
+    ) -> None:
         self._cap = cap
         self._wall_clock = wall_clock
+        self._usual = usual or UsualHead()
         self._parser = HttpResponseParser(self)
         self._fields: dict[bytes, bytes] = {}
         self._parts: list[bytes] = []
+        self._has_head = self._is_until_close = False
+        self._size = 0
         self.expect()
 
     def expect(self) -> None:
@@ -56,10 +71,7 @@ class AnswerReader:
         self.reply: Reply | None = None
         self.fault: TransportFault | None = None
         self.is_reusable = False
-        self._received = self._size = 0
-        self._has_head = False
-        self._parts.clear()
-        self._fields.clear()
+        self._received = 0
 
     @property
     def has_begun(self) -> bool:
@@ -68,21 +80,42 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> bool:
         """Take received bytes; whether ``reply`` or ``fault`` is now set."""
+        is_first = not self._received
+        if is_first:
+            body = self._usual.body_of(data)
+            if body is not None and len(body) <= self._cap:
+                # The parser stands where this answer would have left it: before the next one.
+                self.reply, self.is_reusable = Reply(_OK, body), True
+                return True
+            self._clear()
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._reject_rest()
         if self.reply is not None or self.fault is not None:
+            if is_first and self._is_plain(self.reply):
+                self._usual.learn(data, self.reply.body)
             return True
         self._received += len(data)
         return self._check_framing()
 
     def end(self) -> bool:
         """The connection has ended; whether that completed an answer without a length."""
-        if not (self._has_head and self._is_until_close and self.fault is None):
+        if not (self.has_begun and self._has_head and self._is_until_close) or self.fault:
             return False
         self._conclude(self._parser.get_status_code(), is_reusable=False)
         return True
+
+    def _clear(self) -> None:
+        self._size = 0
+        self._has_head = False
+        self._parts.clear()
+        self._fields.clear()
+
+    def _is_plain(self, reply: Reply | None) -> TypeGuard[Reply]:
+        """Whether the head said nothing but how long the body is, and that it is a good one."""
+        is_good = reply is not None and reply.status == _OK and self.is_reusable
+        return is_good and self._fields.keys() == {_LENGTH}
 
     def _reject_rest(self) -> None:
         # Bytes behind a whole answer cannot spoil it, only the connection.

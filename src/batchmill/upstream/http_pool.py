@@ -14,6 +14,7 @@ from batchmill.ports import FaultKind, TransportFault
 from batchmill.upstream.http_address import Address
 from batchmill.upstream.http_answer import AnswerReader
 from batchmill.upstream.http_connection import Connection
+from batchmill.upstream.http_head import UsualHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Pool:
     def __init__(self, address: Address, settings: PoolSettings) -> None:
         self._address = address
         self._settings = settings
+        self._usual = UsualHead()
         self._is_closed = False
         self._all: set[Connection] = set()
         # In the order in which they went idle, each with the loop's time of that.
@@ -108,7 +110,7 @@ class Pool:
     def _make_connection(self) -> Connection:
         settings = self._settings
         return Connection(
-            AnswerReader(settings.max_answer_bytes, settings.wall_clock),
+            AnswerReader(settings.max_answer_bytes, settings.wall_clock, self._usual),
             first_byte_timeout=settings.first_byte_timeout,
             on_free=self._keep,
             on_lost=self._forget,
