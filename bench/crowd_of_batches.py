@@ -1,17 +1,27 @@
 """Many small batches started at once, against one batch of as many lines.
 
 The files are uploaded before; counted is from the first creation to the end of the last batch.
+Once with an upstream that answers at once, where all that a batch costs is seen, and once with a
+simulated engine, which is busy meanwhile.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from bench import inputs
-from bench.end_to_end import LINE_BYTES, MODEL, SLOTS, upstream
+from bench.end_to_end import LINE_BYTES, MODEL, SLOTS, Upstream
 from bench.server import Batchmill, Model, batchmill
+from bench.simulated import Simulated, simulated
+
+MEAN = 0.1
+SPREAD = 0.5
+
+# What starts an upstream, with its files in a folder.
+Serve = Callable[[Path], AbstractContextManager[Upstream | Simulated]]
 
 
 @dataclass(frozen=True)
@@ -29,14 +39,23 @@ class Crowd:
         return self.many / self.one
 
 
-def measure(folder: Path, *, batches: int, lines: int, rounds: int) -> Crowd:
-    """The medians; the two take turns on one server."""
+def engine(folder: Path) -> AbstractContextManager[Simulated]:
+    """An engine whose slots take ``MEAN`` seconds for an answer, more or less a part of it."""
+    return simulated(folder / "engine.log", slots=SLOTS, mean=MEAN, spread=SPREAD)
+
+
+def measure(folder: Path, serve: Serve, *, batches: int, lines: int, rounds: int) -> Crowd:
+    """The medians with the upstream of ``serve``; the two take turns on one server.
+
+    ``lines`` is how many there are in all, which the ``batches`` share.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    each = lines // batches
     small, large = folder / "small.jsonl", folder / "large.jsonl"
-    inputs.write_requests(small, lines=lines, line_bytes=LINE_BYTES, model=MODEL)
-    inputs.write_requests(large, lines=batches * lines, line_bytes=LINE_BYTES, model=MODEL)
+    inputs.write_requests(small, lines=each, line_bytes=LINE_BYTES, model=MODEL)
+    inputs.write_requests(large, lines=batches * each, line_bytes=LINE_BYTES, model=MODEL)
     with (
-        upstream(folder) as served,
+        serve(folder) as served,
         batchmill(folder / "server", {MODEL: Model(served.url, SLOTS)}) as server,
     ):
         pairs = [
@@ -46,8 +65,8 @@ def measure(folder: Path, *, batches: int, lines: int, rounds: int) -> Crowd:
             )
             for _ in range(rounds)
         ]
-    one, many = (median(batches * lines / took for took in of) for of in zip(*pairs, strict=True))
-    return Crowd(batches, lines, many=many, one=one)
+    one, many = (median(batches * each / took for took in of) for of in zip(*pairs, strict=True))
+    return Crowd(batches, each, many=many, one=one)
 
 
 def _seconds(server: Batchmill, files: Sequence[str]) -> float:

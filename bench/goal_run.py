@@ -13,7 +13,7 @@ from bench import (
     keepalive_race,
     one_core,
 )
-from bench.crowd_of_batches import Crowd
+from bench.crowd_of_batches import Crowd, engine
 from bench.durability import Durability
 from bench.efficiency import Efficiency
 from bench.end_to_end import Standing
@@ -65,6 +65,7 @@ class Measured:
     durability: Durability
     race: Race
     crowd: Crowd
+    crowd_on_engine: Crowd
 
 
 def measure(folder: Path, amount: Amount) -> Measured:
@@ -96,11 +97,14 @@ def measure(folder: Path, amount: Amount) -> Measured:
     figures[Key.DURABILITY] = durable.share_of(_cpu(standings)[end_to_end.BATCHMILL])
     race = keepalive_race.measure(folder / "race", lines=lines)
     figures |= {Key.RACE_FAILED: race.failed, Key.RACE_SPENT: race.spent}
-    crowd = crowd_of_batches.measure(
-        folder / "crowd", batches=amount.batches, lines=lines // amount.batches, rounds=rounds
+    crowd, on_engine = (
+        crowd_of_batches.measure(
+            folder / place, serve, batches=amount.batches, lines=lines, rounds=rounds
+        )
+        for place, serve in (("crowd", end_to_end.upstream), ("crowd-engine", engine))
     )
-    figures[Key.CROWD] = crowd.share
-    return Measured(figures, standings, core, engines, held, durable, race, crowd)
+    figures |= {Key.CROWD: crowd.share, Key.CROWD_ON_ENGINE: on_engine.share}
+    return Measured(figures, standings, core, engines, held, durable, race, crowd, on_engine)
 
 
 def _cpu(standings: Sequence[Standing]) -> Mapping[str, float]:
