@@ -1,13 +1,11 @@
 """One answer, from the bytes of a connection: what the parser's callbacks add up to.
 
 Knows nothing of sockets or time-outs, so any cutting of the bytes can be tried
-on it. An ``AnswerReader`` serves one connection, answer after answer; call
-``expect`` before each.
+on it. An ``AnswerReader`` serves one connection, answer after answer.
 """
 
 import time
 from collections.abc import Callable
-from typing import TypeGuard
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -39,15 +37,14 @@ class AnswerReader:
         "_fields",
         "_has_head",
         "_is_until_close",
+        "_outcome",
         "_parser",
         "_parts",
         "_received",
         "_size",
         "_usual",
         "_wall_clock",
-        "fault",
         "is_reusable",
-        "reply",
     )
 
     def __init__(
@@ -62,86 +59,82 @@ class AnswerReader:
         self._parser = HttpResponseParser(self)
         self._fields: dict[bytes, bytes] = {}
         self._parts: list[bytes] = []
-        self._has_head = self._is_until_close = False
-        self._size = 0
-        self.expect()
-
-    def expect(self) -> None:
-        """Forget the last answer, and await the next one."""
-        self.reply: Reply | None = None
-        self.fault: TransportFault | None = None
-        self.is_reusable = False
         self._received = 0
+        self._begin()
 
     @property
     def has_begun(self) -> bool:
         """Whether anything of an unfinished answer has come."""
         return self._received > 0
 
-    def feed(self, data: bytes) -> bool:
-        """Take received bytes; whether ``reply`` or ``fault`` is now set."""
+    def feed(self, data: bytes) -> Reply | TransportFault | None:
+        """Take received bytes; the answer, or why there is none, as soon as one of them is known.
+
+        Then ``is_reusable`` says whether the connection may serve again, for the next answer.
+        """
         is_first = not self._received
         if is_first:
             body = self._usual.body_of(data)
             if body is not None and len(body) <= self._cap:
                 # The parser stands where this answer would have left it: before the next one.
-                self.reply, self.is_reusable = Reply(_OK, body), True
-                return True
-            self._clear()
+                self.is_reusable = True
+                return Reply(_OK, body)
+            self._begin()
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
-            self._reject_rest()
-        if self.reply is not None or self.fault is not None:
-            if is_first and self._is_plain(self.reply):
-                self._usual.learn(data, self.reply.body)
-            return True
+            # Bytes behind a whole answer cannot spoil it, only the connection.
+            self.is_reusable = False
+            self._fail(FaultKind.GARBLED, "the answer is not HTTP/1")
         self._received += len(data)
-        return self._check_framing()
+        self._check_framing()
+        if self._outcome is not None:
+            self._received = 0
+            if is_first:
+                self._remember(data)
+        return self._outcome
 
-    def end(self) -> bool:
-        """The connection has ended; whether that completed an answer without a length."""
-        if not (self.has_begun and self._has_head and self._is_until_close) or self.fault:
-            return False
+    def end(self) -> Reply | TransportFault | None:
+        """The connection has ended; what that says of an answer that has no length."""
+        if not (self.has_begun and self._has_head and self._is_until_close):
+            return None
+        self._received = 0
         self._conclude(self._parser.get_status_code(), is_reusable=False)
-        return True
+        return self._outcome
 
-    def _clear(self) -> None:
+    def _begin(self) -> None:
+        self._outcome: Reply | TransportFault | None = None
+        self.is_reusable = False
         self._size = 0
-        self._has_head = False
+        self._has_head = self._is_until_close = False
         self._parts.clear()
         self._fields.clear()
 
-    def _is_plain(self, reply: Reply | None) -> TypeGuard[Reply]:
-        """Whether the head said nothing but how long the body is, and that it is a good one."""
-        is_good = reply is not None and reply.status == _OK and self.is_reusable
-        return is_good and self._fields.keys() == {_LENGTH}
+    def _remember(self, data: bytes) -> None:
+        """Keep a head that says nothing but that the answer is a good one, and how long it is."""
+        reply, is_plain = self._outcome, self._fields.keys() == {_LENGTH}
+        if isinstance(reply, Reply) and reply.status == _OK and self.is_reusable and is_plain:
+            self._usual.learn(data, reply.body)
 
-    def _reject_rest(self) -> None:
-        # Bytes behind a whole answer cannot spoil it, only the connection.
-        self.is_reusable = False
-        if self.reply is None and self.fault is None:
-            self.fault = TransportFault(FaultKind.GARBLED, "the answer is not HTTP/1")
+    def _fail(self, kind: FaultKind, why: str) -> None:
+        """There is no answer, unless there is one already: the first thing that is known holds."""
+        if self._outcome is None:
+            self._outcome = TransportFault(kind, why)
 
-    def _check_framing(self) -> bool:
+    def _check_framing(self) -> None:
         framing = self._received - self._size
-        if framing <= FRAMING_ALLOWANCE + FRAMING_PER_BODY_BYTE * self._size:
-            return False
-        self.fault = TransportFault(FaultKind.GARBLED, "the answer's headers do not end")
-        return True
+        if framing > FRAMING_ALLOWANCE + FRAMING_PER_BODY_BYTE * self._size:
+            self._fail(FaultKind.GARBLED, "the answer's headers do not end")
 
     def _refuse_size(self) -> None:
         self._parts.clear()
-        if self.reply is None and self.fault is None:
-            self.fault = TransportFault(
-                FaultKind.TOO_LARGE, f"the answer is larger than {self._cap} bytes"
-            )
+        self._fail(FaultKind.TOO_LARGE, f"the answer is larger than {self._cap} bytes")
 
     # --- Called by the parser. ---
 
     def on_message_begin(self) -> None:
         """A message starts; behind a whole answer that is one that nobody asked for."""
-        if self.reply is not None:
+        if self._outcome is not None:
             self.is_reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -160,12 +153,10 @@ class AnswerReader:
         coding = fields.get(_CODING)
         self._has_head = True
         self._is_until_close = length is None and coding is None
+        if coding is not None and coding.strip().lower() != b"chunked":
+            self._fail(FaultKind.GARBLED, "the answer's transfer coding is unknown")
         if length is not None and int(length) > self._cap:
             self._refuse_size()
-        if coding is not None and coding.strip().lower() != b"chunked":
-            self.fault = TransportFault(
-                FaultKind.GARBLED, "the answer's transfer coding is unknown"
-            )
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
@@ -177,7 +168,7 @@ class AnswerReader:
 
     def on_message_complete(self) -> None:
         """A message is whole: the answer, or an interim one such as 100 Continue."""
-        if self.reply is not None or self.fault is not None:
+        if self._outcome is not None:
             return
         status = self._parser.get_status_code()
         if 100 <= status < 200:
@@ -188,7 +179,7 @@ class AnswerReader:
 
     def _conclude(self, status: int, *, is_reusable: bool) -> None:
         if status < 100:
-            self.fault = TransportFault(FaultKind.GARBLED, "the answer's status is none")
+            self._fail(FaultKind.GARBLED, "the answer's status is none")
             return
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -200,12 +191,10 @@ class AnswerReader:
             self._refuse_size()
             return
         except Unreadable:
-            self.fault = TransportFault(
-                FaultKind.GARBLED, "the answer's content encoding is unknown or broken"
-            )
+            self._fail(FaultKind.GARBLED, "the answer's content encoding is unknown or broken")
             return
         self.is_reusable = is_reusable
         wait = None
         if b"retry-after" in fields or b"retry-after-ms" in fields:
             wait = read_retry_after(fields, self._wall_clock())
-        self.reply = Reply(status, body, wait)
+        self._outcome = Reply(status, body, wait)

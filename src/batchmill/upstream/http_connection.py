@@ -14,7 +14,7 @@ import termios
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from batchmill.ports import FaultKind, Outcome, TransportFault
+from batchmill.ports import FaultKind, Outcome, Reply, TransportFault
 from batchmill.upstream.http_answer import AnswerReader
 
 # Larger bodies are handed to the transport as they are, instead of being copied behind the head.
@@ -90,7 +90,6 @@ class Connection(asyncio.Protocol):
 
     def begin(self, head: bytes, body: bytes, deadline: float, waiting: Waiting) -> None:
         """Send a request; ``deadline`` is in the loop's time. ``waiting`` is told later, once."""
-        self._answer.expect()
         self._waiting = waiting
         self._deadline = due = deadline
         if self._first_byte_timeout is not None:
@@ -129,10 +128,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the answer; without a request in flight they make the line useless."""
-        if self._waiting is None:
+        waiting = self._waiting
+        if waiting is None:
             self._transport.abort()
-        elif self._answer.feed(data):
-            self._settle(self._waiting)
+        elif (outcome := self._answer.feed(data)) is not None:
+            self._settle(waiting, outcome)
 
     def eof_received(self) -> None:
         """The upstream says no more: it will not be waited for until it reads the rest."""
@@ -146,32 +146,30 @@ class Connection(asyncio.Protocol):
         waiting = self._waiting
         if waiting is None:
             return
-        if exc is None and self._answer.end():
-            self._settle(waiting)
+        if exc is None and (outcome := self._answer.end()) is not None:
+            self._settle(waiting, outcome)
         elif self._is_used and not self._answer.has_begun:
             self._waiting = None
             waiting.end(None)
         else:
             self.fail(TransportFault(FaultKind.RESET, "the connection ended before the answer did"))
 
-    def _settle(self, waiting: Waiting) -> None:
-        answer = self._answer
-        reply = answer.reply
-        if reply is None:
-            self.fail(answer.fault or TransportFault(FaultKind.GARBLED))
+    def _settle(self, waiting: Waiting, outcome: Reply | TransportFault) -> None:
+        if not isinstance(outcome, Reply):
+            self.fail(outcome)
             return
         self._waiting = None
         self._is_used = True
         # What is left of a request would stand before the next one.
         if (
-            answer.is_reusable
+            self._answer.is_reusable
             and not self._transport.get_write_buffer_size()
             and (self._tls_file is None or _is_received(self._tls_file))
         ):
             self._on_free(self, self._loop.time())
         else:
             self._transport.abort()
-        waiting.end(reply)
+        waiting.end(outcome)
 
     # The timer is left running from request to request and looks at the deadline
     # when it fires: arming one for each request would cost more than the parsing.

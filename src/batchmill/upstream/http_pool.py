@@ -112,7 +112,7 @@ class Pool:
         return Connection(
             AnswerReader(settings.max_answer_bytes, settings.wall_clock, self._usual),
             first_byte_timeout=settings.first_byte_timeout,
-            on_free=self._keep,
+            on_free=self._idle.__setitem__,
             on_lost=self._forget,
         )
 
@@ -123,13 +123,9 @@ class Pool:
         if self._is_closed:
             connection.fail(_closed())
             raise _closed()
-        return connection
-
-    def _keep(self, connection: Connection, since: float) -> None:
-        self._idle[connection] = since
         if self._sweeper is None:
-            due = since + self._settings.idle_timeout
-            self._sweeper = asyncio.get_running_loop().call_at(due, self._sweep)
+            self._sweep()
+        return connection
 
     def _forget(self, connection: Connection) -> None:
         self._all.discard(connection)
@@ -138,15 +134,16 @@ class Pool:
             self._emptied.set_result(None)
 
     def _sweep(self) -> None:
+        """Close what has been idle for too long, and look again when the next one may have been."""
         loop = asyncio.get_running_loop()
-        self._sweeper = None
+        now, timeout = loop.time(), self._settings.idle_timeout
         for connection, since in tuple(self._idle.items()):
-            due = since + self._settings.idle_timeout
-            if due > loop.time():
-                self._sweeper = loop.call_at(due, self._sweep)
-                return
+            if since + timeout > now:
+                break
             del self._idle[connection]
             connection.fail(_closed())
+        oldest = next(iter(self._idle.values()), now)
+        self._sweeper = loop.call_at(oldest + timeout, self._sweep) if self._all else None
 
     def _check_open(self) -> None:
         if self._is_closed:
