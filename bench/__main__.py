@@ -121,7 +121,7 @@ def _tell(part: Callable[[Path, Size], str], folder: Path, size: Size) -> str:
 
 def _document(texts: list[str], size: Size, before: str) -> str:
     """The page of the results; what was measured apart stays as it was ``before``."""
-    kind = "a quick run, rough" if size.rounds == 1 else f"medians of {size.rounds} rounds"
+    kind = "a quick run, rough" if size.rounds == 1 else f"medians of {size.rounds} rounds or more"
     head = (
         "# What the bench measured\n\n"
         f"Written by `./bench/run`: {kind}, on {report.machine()}. "

@@ -1,14 +1,14 @@
 """A file of small requests from upload to download, against what people write and against wrk.
 
-One upstream for all, and one that speaks HTTPS; the contenders take turns, and
-the medians of the rounds count. CPU a line is that of the side that sends: all
+One upstream for all, and one that speaks HTTPS; the contenders take turns, and the medians of the
+rounds count, for a ratio that of the rounds' ratios. CPU a line is that of the side that sends: all
 of batchmill's processes, API and disk included, against the scripts' and wrk's.
 """
 
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +46,21 @@ class Work:
 
 @dataclass(frozen=True)
 class Standing:
-    """A contender's medians: microseconds of CPU a line, and lines a second."""
+    """A contender's medians, and its microseconds of CPU a line in each round."""
 
     name: str
-    cpu_us: float
+    rounds: Sequence[float]
     lines_per_second: float
     upstream_cpu_us: float
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of CPU a line."""
+        return median(self.rounds)
+
+    def share_of(self, other: "Standing") -> float:
+        """Its CPU a line as a part of the other's: what a round has, both of them had."""
+        return median(ours / theirs for ours, theirs in zip(self.rounds, other.rounds, strict=True))
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ def _take_turns(
 def _stand(name: str, runs: list[tuple[Work, float]]) -> Standing:
     return Standing(
         name,
-        cpu_us=median(work.cpu / work.lines for work, _ in runs) * 1e6,
+        rounds=[work.cpu / work.lines * 1e6 for work, _ in runs],
         lines_per_second=median(work.lines / work.seconds for work, _ in runs),
         upstream_cpu_us=median(cpu / work.lines for work, cpu in runs) * 1e6,
     )

@@ -72,7 +72,8 @@ def measure(folder: Path, amount: Amount) -> Measured:
     """Measure one part after the other, each below ``folder``."""
     rounds, lines = amount.rounds, amount.lines
     folder.mkdir(parents=True, exist_ok=True)
-    standings = end_to_end.measure(folder / "end-to-end", lines=lines, rounds=rounds)
+    # What CPU is given for changes from second to second where others use the machine.
+    standings = end_to_end.measure(folder / "end-to-end", lines=lines, rounds=2 * rounds)
     figures = dict(_costs(standings))
     core = one_core.measure(folder / "one-core", lines=lines, rounds=rounds)
     if core is not None:
@@ -94,7 +95,7 @@ def measure(folder: Path, amount: Amount) -> Measured:
     figures |= {Key.IN_FLIGHT: held.held, Key.GROWTH: held.growth}
     # A difference of two figures that lie close together: it takes more rounds than a ratio.
     durable = durability.measure(folder / "durability", lines=lines, rounds=3 * rounds)
-    figures[Key.DURABILITY] = durable.share_of(_cpu(standings)[end_to_end.BATCHMILL])
+    figures[Key.DURABILITY] = durable.share_of(_by_name(standings)[end_to_end.BATCHMILL].cpu_us)
     race = keepalive_race.measure(folder / "race", lines=lines)
     figures |= {Key.RACE_FAILED: race.failed, Key.RACE_SPENT: race.spent}
     crowd, on_engine = (
@@ -107,13 +108,13 @@ def measure(folder: Path, amount: Amount) -> Measured:
     return Measured(figures, standings, core, engines, held, durable, race, crowd, on_engine)
 
 
-def _cpu(standings: Sequence[Standing]) -> Mapping[str, float]:
-    return {one.name: one.cpu_us for one in standings}
+def _by_name(standings: Sequence[Standing]) -> Mapping[str, Standing]:
+    return {one.name: one for one in standings}
 
 
 def _costs(standings: Sequence[Standing]) -> Iterator[tuple[Key, float]]:
     """The ratios of CPU a line; none to a contender that did not run."""
-    cpu = _cpu(standings)
+    stood = _by_name(standings)
     pairs = (
         (Key.CPU, end_to_end.BATCHMILL, end_to_end.WRK),
         (Key.CPU_HTTPS, end_to_end.BATCHMILL_HTTPS, end_to_end.WRK_HTTPS),
@@ -122,5 +123,5 @@ def _costs(standings: Sequence[Standing]) -> Iterator[tuple[Key, float]]:
         (Key.CLIENT, end_to_end.BATCHMILL, end_to_end.CLIENT),
     )
     for key, ours, theirs in pairs:
-        if theirs in cpu:
-            yield key, cpu[ours] / cpu[theirs]
+        if theirs in stood:
+            yield key, stood[ours].share_of(stood[theirs])

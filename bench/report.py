@@ -61,7 +61,7 @@ def end_to_end(standings: Sequence[Standing]) -> str:
         [
             one.name,
             f"{one.cpu_us:.1f}",
-            f"{one.cpu_us / ours.cpu_us:.2f}",
+            f"{one.share_of(ours):.2f}",
             f"{one.lines_per_second:,.0f}",
             f"{one.lines_per_second / ours.lines_per_second:.2f}",
             f"{one.upstream_cpu_us:.1f}",
@@ -73,7 +73,7 @@ def end_to_end(standings: Sequence[Standing]) -> str:
     rows.extend([f"{name} (not installed)", "", "", "", "", ""] for name in absent)
     heads = ["", "CPU us/line", "x batchmill", "lines/s", "x batchmill", "upstream CPU us/line"]
     floor = next(one for one in standings if one.name == TRANSPORT)
-    told = f"batchmill costs {ours.cpu_us / floor.cpu_us:.1f} times its transport alone."
+    told = f"batchmill costs {ours.share_of(floor):.1f} times its transport alone."
     return f"{table(heads, rows)}\n{told}\n"
 
 

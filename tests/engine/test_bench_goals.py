@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from bench import goals, inputs
+from bench.end_to_end import Standing
 from bench.engine import NUMBER
 from bench.goals import GOALS, Key, Verdict
 from bench.occupancy import Occupancy
@@ -62,6 +63,15 @@ def test_the_table_tells_what_was_measured_and_what_was_not() -> None:
 
 def test_nothing_stands_for_a_ratio_of_nothing() -> None:
     assert goals.fraction(0.0) == "0"
+
+
+def test_a_ratio_is_the_middle_one_of_the_rounds() -> None:
+    ours, theirs = (
+        Standing("a", [10.0, 40.0, 12.0], 1.0, 1.0),
+        Standing("b", [5.0, 10.0, 3.0], 1, 1),
+    )
+    assert ours.cpu_us == 12.0
+    assert ours.share_of(theirs) == 4.0
 
 
 # --- the slots of a simulated engine ---
