@@ -453,7 +453,7 @@ class EngineSettings(Section):
         default=0.02, description="Results are made durable in groups, one so often."
     )
     max_bytes_in_flight: Size = Field(
-        default=32 * MB, description="Most bytes of request bodies under way at once, of one model."
+        default=24 * MB, description="Most bytes of request bodies under way at once, of one model."
     )
     cancel_grace: Pause = Field(
         default=60.0, description="How long a cancelled batch waits for requests under way."

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from batchmill import faultpoint
-from batchmill.domain.lines import RawLine, parse_request
+from batchmill.domain.lines import RawLine, Request, parse_request
 from batchmill.domain.shards import FIRST_ATTEMPT, Shard
 from batchmill.engine.active import ActiveShard, Job
 from batchmill.engine.budget import Budget
@@ -173,25 +173,21 @@ class LocalWorker:
         fed = 0
         blob, longest = active.run.input_blob, self._max_line_bytes
         async for group in read_groups(self._blobs, blob, shard, longest):
-            for start in range(0, len(group), _BREATH):
+            fed += len(group)
+            while group:
                 if active.is_stopped:
                     return
-                lines = group[start : start + _BREATH]
-                fed += len(lines)
-                await self._feed_some(active, feed, lines)
+                await self._feed_some(active, feed, group)
                 await asyncio.sleep(0)
         if fed != shard.lines:
             raise ShardBroken(f"shard {shard.index} holds {fed} lines, not {shard.lines}")
         active.feeding_ended()
 
-    async def _feed_some(self, active: ActiveShard, feed: Feed, lines: Sequence[RawLine]) -> None:
-        """Offer the lines that are not settled yet as soon as there is room for them."""
-        requests = [
-            (raw.number, parse_request(raw.data))
-            for raw in lines
-            if raw.data is not None and raw.number not in active.done_before
-        ]
-        feed.promise.left -= len(lines) - len(requests)
+    async def _feed_some(self, active: ActiveShard, feed: Feed, group: list[RawLine]) -> None:
+        """Offer the next lines that are not settled yet as soon as there is room for them."""
+        lines = len(group)
+        requests = _next_requests(active, group)
+        feed.promise.left -= lines - len(group) - len(requests)
         size = sum([len(request.body) for _, request in requests])
         # Mostly there is room for all of them at once.
         if self._journal.is_roomy and active.budget.take_at_once(size):
@@ -262,6 +258,17 @@ class LocalWorker:
         finally:
             ended.cancel()
             patience.cancel()
+
+
+def _next_requests(active: ActiveShard, group: list[RawLine]) -> list[tuple[int, Request]]:
+    """What is to be sent of a group's next lines, which it holds no longer: they may be large."""
+    lines = group[:_BREATH]
+    del group[:_BREATH]
+    return [
+        (raw.number, parse_request(raw.data))
+        for raw in lines
+        if raw.data is not None and raw.number not in active.done_before
+    ]
 
 
 async def _all_over(actives: Iterable[ActiveShard]) -> None:

@@ -59,8 +59,8 @@ class AnswerReader:
         self._parser = HttpResponseParser(self)
         self._fields: dict[bytes, bytes] = {}
         self._parts: list[bytes] = []
-        self._received = 0
-        self._begin()
+        self.is_reusable = False
+        self._forget()
 
     @property
     def has_begun(self) -> bool:
@@ -79,7 +79,6 @@ class AnswerReader:
                 # The parser stands where this answer would have left it: before the next one.
                 self.is_reusable = True
                 return Reply(_OK, body)
-            self._begin()
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
@@ -88,24 +87,27 @@ class AnswerReader:
             self._fail(FaultKind.GARBLED, "the answer is not HTTP/1")
         self._received += len(data)
         self._check_framing()
-        if self._outcome is not None:
-            self._received = 0
-            if is_first:
-                self._remember(data)
-        return self._outcome
+        if is_first:
+            self._remember(data)
+        return self._told()
 
     def end(self) -> Reply | TransportFault | None:
         """The connection has ended; what that says of an answer that has no length."""
         if not (self.has_begun and self._has_head and self._is_until_close):
             return None
-        self._received = 0
         self._conclude(self._parser.get_status_code(), is_reusable=False)
-        return self._outcome
+        return self._told()
 
-    def _begin(self) -> None:
+    def _told(self) -> Reply | TransportFault | None:
+        """The outcome, if there is one: then nothing of it is kept, for it may be large."""
+        outcome = self._outcome
+        if outcome is not None:
+            self._forget()
+        return outcome
+
+    def _forget(self) -> None:
         self._outcome: Reply | TransportFault | None = None
-        self.is_reusable = False
-        self._size = 0
+        self._received = self._size = 0
         self._has_head = self._is_until_close = False
         self._parts.clear()
         self._fields.clear()
@@ -119,7 +121,7 @@ class AnswerReader:
     def _fail(self, kind: FaultKind, why: str) -> None:
         """There is no answer, unless there is one already: the first thing that is known holds."""
         if self._outcome is None:
-            self._outcome = TransportFault(kind, why)
+            self._outcome, self.is_reusable = TransportFault(kind, why), False
 
     def _check_framing(self) -> None:
         framing = self._received - self._size
