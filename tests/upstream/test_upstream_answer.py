@@ -1,6 +1,7 @@
 """The answer reader, byte for byte and without a socket."""
 
 import gzip
+import sys
 import zlib
 from itertools import pairwise
 
@@ -89,6 +90,17 @@ def test_a_reader_serves_answer_after_answer() -> None:
             data = b"HTTP/1.1 %b\r\n%bContent-Length: 2\r\n\r\n{}" % (status, fields)
             wait = 3.0 if fields else None
             assert reader.feed(data) == Reply(int(status[:3]), b"{}", wait)
+
+
+@pytest.mark.parametrize("cut", [0, 50])
+def test_nothing_of_an_answer_is_kept_behind_it(cut: int) -> None:
+    reader = AnswerReader(CAP)
+    reader.feed(PLAIN[:cut])
+    reply = reader.feed(PLAIN[cut:])
+    assert isinstance(reply, Reply)
+    # This name's and the argument's; the reply's and the argument's.
+    counts = sys.getrefcount(reply), sys.getrefcount(reply.body)
+    assert counts == (2, 2)
 
 
 @pytest.mark.parametrize(
