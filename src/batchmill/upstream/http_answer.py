@@ -85,9 +85,10 @@ class AnswerReader:
             # Bytes behind a whole answer cannot spoil it, only the connection.
             self.is_reusable = False
             self._fail(FaultKind.GARBLED, "the answer is not HTTP/1")
-        self._received += len(data)
-        self._check_framing()
-        if is_first:
+        if self._outcome is None:
+            self._received += len(data)
+            self._check_framing()
+        elif is_first and self._usual.wants_another():
             self._remember(data)
         return self._told()
 

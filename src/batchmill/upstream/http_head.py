@@ -13,7 +13,8 @@ _LINE_END: Final = b"\r\n"
 _LENGTH: Final = b"\r\ncontent-length:"
 # No answer is so long: nothing is known.
 _NEVER: Final = sys.maxsize
-# Where every head is another one, so many answers pass at most before one is kept again.
+# Where every head is another one, so many answers pass at most before one is kept again: to keep
+# and to compare one that never comes again takes half as long as to parse it.
 _LONGEST_PAUSE: Final = 1024
 
 
@@ -21,16 +22,17 @@ class UsualHead:
     """What precedes and follows the number of the body's length, in a plain answer's head.
 
     Serves all connections to an upstream. Where heads never come again, as where each names its
-    request, it is hardly ever tried.
+    request, one is kept ever more rarely.
     """
 
-    __slots__ = ("_after", "_before", "_bytes", "_has_served", "_left", "_pause")
+    __slots__ = ("_after", "_before", "_bytes", "_is_unproven", "_left", "_pause")
 
     def __init__(self) -> None:
         self._before = self._after = b""
         self._bytes = _NEVER
-        self._has_served = True
-        # How many answers pass before another head is kept, and how many of them are still to come.
+        # Whether what is kept has not come again yet.
+        self._is_unproven = False
+        # How many answers pass after a head that did not come again; how many of them are to come.
         self._pause = self._left = 0
 
     def body_of(self, data: bytes) -> bytes | None:
@@ -45,22 +47,25 @@ class UsualHead:
         head = b"%b%d%b" % (self._before, size, self._after)
         if len(head) + size != len(data) or not data.startswith(head):
             return None
-        self._has_served = True
+        self._is_unproven, self._pause = False, 0
         return data[len(head) :]
+
+    def wants_another(self) -> bool:
+        """Whether to ``learn`` of the answer that came, which had another head."""
+        if self._left:
+            self._left -= 1
+            return False
+        if self._is_unproven:
+            self._pause = self._left = min(2 * self._pause + 1, _LONGEST_PAUSE)
+            self._is_unproven, self._bytes = False, _NEVER
+            return False
+        return True
 
     def learn(self, data: bytes, body: bytes) -> None:
         """Keep the head of ``data``, where ``body`` is all that follows it.
 
         It was parsed, and was found to say nothing else than how long its body is.
         """
-        if self._has_served:
-            self._pause = 0
-        elif self._left:
-            self._left -= 1
-            return
-        else:
-            self._pause = min(2 * self._pause + 1, _LONGEST_PAUSE)
-        self._left, self._has_served, self._bytes = self._pause, False, _NEVER
         head, number = data[: len(data) - len(body)], b"%d" % len(body)
         field = head.lower().find(_LENGTH)
         start = head.find(number + _LINE_END, field)
@@ -68,4 +73,4 @@ class UsualHead:
         if not is_one or field < 0 or head[field + len(_LENGTH) : start].strip(b" \t"):
             return
         self._before, self._after = head[:start], head[start + len(number) :]
-        self._bytes = len(self._before) + len(self._after)
+        self._bytes, self._is_unproven = len(self._before) + len(self._after), True
