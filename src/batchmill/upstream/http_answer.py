@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from batchmill.domain.results import OK
 from batchmill.ports import FaultKind, Reply, TransportFault
 from batchmill.upstream.http_fields import Oversized, Unreadable, read_retry_after, unpack
 from batchmill.upstream.http_head import UsualHead
@@ -23,7 +24,6 @@ _CODING = b"transfer-encoding"
 _KEPT = frozenset({_LENGTH, _PACKING, _CODING, b"retry-after", b"retry-after-ms"})
 # Most other fields are told by this alone: a server sends several with each answer.
 _KEPT_LENGTHS = frozenset(map(len, _KEPT))
-_OK = 200
 
 
 class AnswerReader:
@@ -78,7 +78,7 @@ class AnswerReader:
             if body is not None and len(body) <= self._cap:
                 # The parser stands where this answer would have left it: before the next one.
                 self.is_reusable = True
-                return Reply(_OK, body)
+                return Reply(OK, body)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
@@ -116,7 +116,7 @@ class AnswerReader:
     def _remember(self, data: bytes) -> None:
         """Keep a head that says nothing but that the answer is a good one, and how long it is."""
         reply, is_plain = self._outcome, self._fields.keys() == {_LENGTH}
-        if isinstance(reply, Reply) and reply.status == _OK and self.is_reusable and is_plain:
+        if isinstance(reply, Reply) and reply.status == OK and self.is_reusable and is_plain:
             self._usual.learn(data, reply.body)
 
     def _fail(self, kind: FaultKind, why: str) -> None:
