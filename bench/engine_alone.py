@@ -1,8 +1,8 @@
-"""The engine in this process, without a server: a batch from its creation to its files.
+"""The engine in this process, without a server: batches from their creation to their files.
 
-Takes the input, the upstream's URL, a folder for the data, the number in flight, and which journal:
-``local`` is the one on disk, ``memory`` promises nothing. The last line that is printed holds the
-seconds and CPU seconds.
+Takes the upstream's URL, a folder for the data, the number in flight, and which journal: ``local``
+is the one on disk, ``memory`` promises nothing. Each line that it is told is the path of an input;
+it runs it to its end, and answers with the CPU seconds that this took.
 """
 
 import asyncio
@@ -17,9 +17,11 @@ import uvloop
 
 from batchmill.config import DataSettings, ModelSettings, Settings, UpstreamSettings
 from batchmill.domain.batch import Batch
+from batchmill.engine.engine import Engine
 from batchmill.service.batches import Batches, BatchSpec, Rules
 from batchmill.service.caller import Caller
 from batchmill.service.files import Files, FileSpec
+from batchmill.telemetry import configure_logging
 from batchmill.wiring.engine import open_engine
 from batchmill.wiring.parts import Parts, open_parts
 from bench.memory_journal import MemoryJournal
@@ -63,26 +65,33 @@ async def end_of(parts: Parts, batch: Batch) -> Batch:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def main(settings: Settings, source: Path, journal: str) -> None:
-    """Run ``source`` to its end, and tell what it took."""
-    stop = asyncio.Event()
-    async with opened(settings, journal) as parts:
-        batch = await make(settings, parts, source)
-        began, began_cpu = time.perf_counter(), time.process_time()
-        async with open_engine(settings, parts) as engine:
-            working = asyncio.create_task(engine.run(stop, lambda: 0.0))
-            ended = await end_of(parts, batch)
-            seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
-            stop.set()
-            await working
+async def run(engine: Engine, settings: Settings, parts: Parts, source: Path) -> float:
+    """Run ``source`` to its end; CPU seconds, those of keeping the input left out."""
+    batch = await make(settings, parts, source)
+    began = time.process_time()
+    engine.wake()
+    ended = await end_of(parts, batch)
+    took = time.process_time() - began
     if ended.counts.failed or not ended.counts.completed:
         raise RuntimeError(f"The batch went wrong: {ended.status}, {ended.counts}")
-    print(seconds, cpu)
+    return took
+
+
+async def main(settings: Settings, journal: str) -> None:
+    """Run what is asked for, until nothing more is."""
+    stop = asyncio.Event()
+    async with opened(settings, journal) as parts, open_engine(settings, parts) as engine:
+        working = asyncio.create_task(engine.run(stop, lambda: 0.0))
+        while source := (await asyncio.to_thread(sys.stdin.readline)).strip():
+            print(await run(engine, settings, parts, Path(source)), flush=True)
+        stop.set()
+        await working
 
 
 if __name__ == "__main__":
-    place, url, data, slots, kind = sys.argv[1:]
+    url, data, slots, kind = sys.argv[1:]
+    configure_logging("error", style="json")
     one = UpstreamSettings.model_validate({"url": url, "max_in_flight": int(slots)})
     model = ModelSettings(name="bench", upstreams=(one,))
     served = Settings(models=(model,), data=DataSettings(dir=Path(data)))
-    uvloop.run(main(served, Path(place), kind))
+    uvloop.run(main(served, kind))

@@ -31,15 +31,19 @@ class Amount:
     lines: int
     engine_lines: int
     small_lines: int
+    turn_lines: int
     in_flight: int
     batches: int
 
+
+DURABILITY_ROUNDS = 15
 
 FULL = Amount(
     rounds=3,
     lines=50_000,
     engine_lines=10_000,
     small_lines=10_000,
+    turn_lines=10_000,
     in_flight=5_000,
     batches=100,
 )
@@ -48,6 +52,7 @@ QUICK = Amount(
     lines=5_000,
     engine_lines=2_560,
     small_lines=1_000,
+    turn_lines=2_000,
     in_flight=1_000,
     batches=10,
 )
@@ -94,8 +99,10 @@ def measure(folder: Path, amount: Amount) -> Measured:
     )
     figures |= {Key.IN_FLIGHT: held.held, Key.GROWTH: held.growth}
     # A difference of two figures that lie close together: it takes more rounds than a ratio.
-    durable = durability.measure(folder / "durability", lines=lines, rounds=3 * rounds)
-    figures[Key.DURABILITY] = durable.share_of(_by_name(standings)[end_to_end.BATCHMILL].cpu_us)
+    durable = durability.measure(
+        folder / "durability", lines=amount.turn_lines, rounds=DURABILITY_ROUNDS * rounds
+    )
+    figures[Key.DURABILITY] = durable.share
     race = keepalive_race.measure(folder / "race", lines=lines)
     figures |= {Key.RACE_FAILED: race.failed, Key.RACE_SPENT: race.spent}
     crowd, on_engine = (

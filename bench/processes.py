@@ -38,13 +38,43 @@ def running(
         yield process.pid, line
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _wait_or_kill(process)
         if process.stdout:
             process.stdout.close()
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def asking(command: Sequence[str], log: Path) -> Iterator[Callable[[str], str]]:
+    """A started program that answers each line with one; it ends when nothing more is asked."""
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    questions, answers = process.stdin, process.stdout
+
+    def ask(question: str) -> str:
+        questions.write(f"{question}\n".encode())
+        questions.flush()
+        if not (answer := answers.readline()):
+            raise RuntimeError(f"{command[-1]} did not answer: {log.read_text()[-2000:]}")
+        return answer.decode().strip()
+
+    try:
+        yield ask
+    finally:
+        questions.close()
+        _wait_or_kill(process)
+        answers.close()
 
 
 def run_to_end(command: Sequence[str]) -> tuple[str, float]:
