@@ -1,5 +1,6 @@
 """What holds for every test: no deadlines, and the figures that tests record told at the end."""
 
+import gc
 import json
 from collections.abc import Iterator
 
@@ -12,6 +13,16 @@ settings.load_profile("patient")
 
 ROW = "crash_row"
 CLUSTER_ROW = "cluster_row"
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector leave out what lives to the end: modules, tests and their parameters.
+
+    To look at all of it takes a second where other work slows the machine, and it does so again
+    and again.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
