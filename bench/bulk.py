@@ -5,7 +5,6 @@ Where a tool is missing that a limit is taken with, the row says so.
 
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench import first_line, inputs
-from bench.processes import ROOT, cpu_seconds, python, run_to_end, running
+from bench import first_line, inputs, validation_limit
+from bench.processes import cpu_seconds, python, run_to_end, running
 from bench.server import Address, Batchmill, Model, batchmill, download, upload
 
 LINE_BYTES = 10_000
@@ -22,7 +21,6 @@ MODEL = "bench"
 MEGABYTE = 1_000_000
 UPLOAD, DOWNLOAD, VALIDATION = "upload", "download", "validation, CPU"
 NGINX = "nginx, sendfile"
-PROGRAM = ROOT / "bench" / "validation.cpp"
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def measure(folder: Path, *, megabytes: int, rounds: int) -> Bulk:
         down = _measure_download(server, sender, source, 2 * rounds + 1)
     memory, delay = _measure_engine(folder, source, rounds)
     return Bulk(
-        speeds=[up, down, *_measure_validation(folder, source, rounds)],
+        speeds=[up, down, *_measure_validation(folder, source, 2 * rounds + 1)],
         memory=memory,
         delay=delay,
         first_line=first_line.measure(folder / "first-line", rounds=rounds),
@@ -121,7 +119,7 @@ def _measure_download(server: Batchmill, sender: Address, source: Path, rounds: 
 
 def _measure_validation(folder: Path, source: Path, rounds: int) -> list[Speed]:
     size = source.stat().st_size
-    program = _compiled(folder)
+    program = validation_limit.compiled(folder, MODEL)
     command = python("-m", "bench.validation", str(source), MODEL)
     ours, simd, whole = [], [], []
     for _ in range(rounds):
@@ -135,16 +133,6 @@ def _measure_validation(folder: Path, source: Path, rounds: int) -> list[Speed]:
         _speed(VALIDATION, name, size, (ours, simd, ours)),
         _speed(VALIDATION, "msgspec, whole lines", size, (ours, whole, ours)),
     ]
-
-
-def _compiled(folder: Path) -> Path | None:
-    """The program that validates with simdjson; None where it cannot be made."""
-    if not shutil.which("g++"):
-        return None
-    program = folder / "validation"
-    command = ["g++", "-O3", "-std=c++17", str(PROGRAM), "-lsimdjson", "-o", str(program)]
-    made = subprocess.run(command, capture_output=True, check=False)
-    return program if made.returncode == 0 else None
 
 
 def _measure_engine(folder: Path, source: Path, rounds: int) -> tuple[float, float]:
