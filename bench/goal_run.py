@@ -78,7 +78,7 @@ def measure(folder: Path, amount: Amount) -> Measured:
     rounds, lines = amount.rounds, amount.lines
     folder.mkdir(parents=True, exist_ok=True)
     # What CPU is given for changes from second to second where others use the machine.
-    standings = end_to_end.measure(folder / "end-to-end", lines=lines, rounds=2 * rounds)
+    standings = end_to_end.measure(folder / "end-to-end", lines=lines, rounds=4 * rounds)
     figures = dict(_costs(standings))
     core = one_core.measure(folder / "one-core", lines=lines, rounds=rounds)
     if core is not None:
