@@ -47,8 +47,7 @@ def measure(folder: Path, *, lines: int, rounds: int) -> Durability:
             for journal, run in turns:
                 costs[journal].append(float(run(str(source))) / lines * 1e6)
             turns.reverse()
-    pairs = list(zip(costs[LOCAL], costs[MEMORY], strict=True))
-    shares = [(one - other) / one for one, other in pairs]
+    shares = [(one - other) / one for one, other in zip(costs[LOCAL], costs[MEMORY], strict=True)]
     return Durability(median(costs[LOCAL]), median(costs[MEMORY]), median(shares))
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -63,8 +63,9 @@ def asking(command: Sequence[str], log: Path) -> Iterator[Callable[[str], str]]:
     questions, answers = process.stdin, process.stdout
 
     def ask(question: str) -> str:
-        questions.write(f"{question}\n".encode())
-        questions.flush()
+        with suppress(BrokenPipeError):  # it has ended, and answers nothing
+            questions.write(f"{question}\n".encode())
+            questions.flush()
         if not (answer := answers.readline()):
             raise RuntimeError(f"{command[-1]} did not answer: {log.read_text()[-2000:]}")
         return answer.decode().strip()
@@ -72,7 +73,8 @@ def asking(command: Sequence[str], log: Path) -> Iterator[Callable[[str], str]]:
     try:
         yield ask
     finally:
-        questions.close()
+        with suppress(BrokenPipeError):
+            questions.close()
         _wait_or_kill(process)
         answers.close()
 

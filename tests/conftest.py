@@ -18,8 +18,7 @@ CLUSTER_ROW = "cluster_row"
 def pytest_collection_finish() -> None:
     """Have the collector leave out what lives to the end: modules, tests and their parameters.
 
-    To look at all of it takes a second where other work slows the machine, and it does so again
-    and again.
+    It looked at all of it again and again: a part of the suite took 79 seconds instead of 67.
     """
     gc.collect()
     gc.freeze()
